@@ -1,0 +1,190 @@
+import type { StreamEvent } from "../upstream/message-stream.ts";
+import { elements, members } from "../upstream/raw-json.ts";
+
+/** Members of a JSON object: the exact text of each value. */
+export type Members = ReadonlyMap<string, string>;
+
+/** Output that was received but not counted by Claude is estimated at one token for this many characters. */
+const CHARACTERS_PER_TOKEN = 4;
+
+/**
+ * Claude's answer, put together from its events as they come. All parts stay exact JSON text, so that a block can be
+ * sent back as it came.
+ */
+export class Answer {
+  /** The `request-id` of the response. */
+  readonly requestId: string | undefined;
+  readonly #message = new Map<string, string>();
+  readonly #usage = new Map<string, string>();
+  readonly #blocks: AnswerBlock[] = [];
+  #outputCharacters = 0;
+  #outputIsCounted = false;
+
+  constructor(requestId: string | undefined) {
+    this.requestId = requestId;
+  }
+
+  /** Whether anything has been received. */
+  get begun(): boolean {
+    return this.#message.size > 0;
+  }
+
+  /** Members of the message, without `content` and `usage`. */
+  get message(): Members {
+    return this.#message;
+  }
+
+  /** The content blocks so far. The `input` of a tool call may be cut short, and then is no JSON. */
+  get blocks(): readonly Members[] {
+    return this.#blocks.map((block) => block.members());
+  }
+
+  /** What the call has cost so far. */
+  get usage(): { readonly members: Members; readonly outputIsEstimated: boolean } {
+    if (this.#outputIsCounted || this.#outputCharacters === 0)
+      return { members: this.#usage, outputIsEstimated: false };
+    const estimate = Math.ceil(this.#outputCharacters / CHARACTERS_PER_TOKEN);
+    const told = Number(this.#usage.get("output_tokens") ?? 0);
+    return {
+      members: new Map([...this.#usage, ["output_tokens", String(Math.max(estimate, told))]]),
+      outputIsEstimated: true,
+    };
+  }
+
+  /**
+   * Adds an event.
+   *
+   * @throws {TypeError} when the event does not fit those before it.
+   */
+  add({ event, json }: StreamEvent): void {
+    switch (event.type) {
+      case "content_block_delta": {
+        const { delta } = event;
+        const block = this.#block(event.index);
+        switch (delta.type) {
+          case "text_delta":
+            this.#output(block.append("text", delta.text));
+            break;
+          case "thinking_delta":
+            this.#output(block.append("thinking", delta.thinking));
+            break;
+          case "input_json_delta":
+            this.#output(block.appendInput(delta.partial_json));
+            break;
+          case "signature_delta":
+            block.append("signature", delta.signature);
+            break;
+          case "citations_delta":
+            block.cite(part(json, "delta", "citation"));
+            break;
+        }
+        break;
+      }
+      case "content_block_start":
+        if (event.index !== this.#blocks.length) throw new TypeError(`content block ${event.index} is out of order`);
+        this.#blocks.push(new AnswerBlock(members(part(json, "content_block"))));
+        break;
+      case "content_block_stop":
+        this.#block(event.index);
+        break;
+      case "message_start":
+        this.#merge(members(part(json, "message")));
+        break;
+      case "message_delta": {
+        const { delta, usage, type: _, ...others } = Object.fromEntries(members(json));
+        this.#merge(new Map([...members(delta ?? "{}"), ...Object.entries(others)]));
+        if (usage !== undefined) {
+          this.#mergeUsage(usage);
+          this.#outputIsCounted = true;
+        }
+        break;
+      }
+    }
+  }
+
+  #output(characters: number): void {
+    this.#outputCharacters += characters;
+  }
+
+  #merge(update: Members): void {
+    for (const [name, text] of update) {
+      if (name === "usage") this.#mergeUsage(text);
+      else if (name !== "content") this.#message.set(name, text);
+    }
+  }
+
+  /** Usage is cumulative: a number that is told again replaces the one before, and `null` tells nothing. */
+  #mergeUsage(text: string): void {
+    for (const [name, value] of members(text)) {
+      if (value !== "null" || !this.#usage.has(name)) this.#usage.set(name, value);
+    }
+  }
+
+  #block(index: number): AnswerBlock {
+    const block = this.#blocks[index];
+    if (block === undefined) throw new TypeError(`content block ${index} has not begun`);
+    return block;
+  }
+}
+
+/** A content block that grows by deltas. */
+class AnswerBlock {
+  readonly #start: Members;
+  readonly #texts = new Map<string, string>();
+  #input = "";
+  #citations: string[] | undefined;
+
+  constructor(start: Members) {
+    this.#start = start;
+  }
+
+  /** Appends to a text of the block. Returns the number of characters. */
+  append(name: string, text: unknown): number {
+    const appended = string(text);
+    this.#texts.set(name, (this.#texts.get(name) ?? this.#startText(name)) + appended);
+    return appended.length;
+  }
+
+  /** Appends to the arguments of a tool call. Returns the number of characters. */
+  appendInput(partialJson: unknown): number {
+    const appended = string(partialJson);
+    this.#input += appended;
+    return appended.length;
+  }
+
+  cite(citation: string): void {
+    this.#citations ??= elements(nonNull(this.#start.get("citations")) ?? "[]");
+    this.#citations.push(citation);
+  }
+
+  members(): Members {
+    const result = new Map(this.#start);
+    for (const [name, text] of this.#texts) result.set(name, JSON.stringify(text));
+    if (this.#input !== "") result.set("input", this.#input);
+    if (this.#citations !== undefined) result.set("citations", `[${this.#citations.join(",")}]`);
+    return result;
+  }
+
+  #startText(name: string): string {
+    const start: unknown = JSON.parse(this.#start.get(name) ?? '""');
+    return typeof start === "string" ? start : "";
+  }
+}
+
+/** The exact text of a part of an object, found by the names of members. */
+function part(json: string, ...path: readonly string[]): string {
+  return path.reduce((text, name) => {
+    const value = members(text).get(name);
+    if (value === undefined) throw new TypeError(`no ${name}`);
+    return value;
+  }, json);
+}
+
+function string(value: unknown): string {
+  if (typeof value !== "string") throw new TypeError("a delta without its text");
+  return value;
+}
+
+function nonNull(text: string | undefined): string | undefined {
+  return text === "null" ? undefined : text;
+}

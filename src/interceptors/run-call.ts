@@ -1,0 +1,64 @@
+import { create, type Message } from "@bufbuild/protobuf";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { PartialOutputSchema } from "../../gen/parley/v1/errors_pb.js";
+import { failureOf, toConnectError } from "../errors/connect-error.ts";
+import { isTelling } from "../errors/failure.ts";
+import { ParleyError } from "../errors/parley-error.ts";
+import type { Call, CallRecord, Interceptor, Method } from "../rpc/call.ts";
+import { usageOf } from "../rpc/convert/response.ts";
+
+/**
+ * Runs a call through the interceptors to its handler, whatever protocol it came by: the one place where an outcome is
+ * recorded and an error becomes what the caller is told.
+ *
+ * @throws {ConnectError} always with all details.
+ */
+export async function runCall<T>(
+  call: Call,
+  method: Method["desc"],
+  input: Message,
+  interceptors: readonly Interceptor[],
+  handle: () => Promise<T>,
+): Promise<T> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  call.record.settled = promise;
+  try {
+    for (const intercept of interceptors) await intercept(call, method, input);
+    const result = await handle();
+    call.record.code = 0;
+    return result;
+  } catch (error) {
+    throw callFailure(call, error);
+  } finally {
+    resolve();
+  }
+}
+
+/**
+ * Records how a call failed, and returns what the caller is told. Once a call was aborted, that counts, and not what was
+ * thrown in consequence.
+ */
+export function callFailure(call: Call, error?: unknown): ConnectError {
+  const { record } = call;
+  const cause = abortCause(call) ?? error;
+  const { code, reason } = failureOf(cause);
+  record.code = code;
+  record.reason = reason;
+  if (code === Code.Internal && !isTelling(cause)) record.fault = cause;
+  return toConnectError(cause, { id: record.id, chatPath: record.chatPath, partial: partialOutput(record) });
+}
+
+function abortCause({ signal, deadline }: Call): unknown {
+  if (!signal.aborted) return undefined;
+  const { reason } = signal;
+  if (isTelling(reason)) return reason;
+  const timedOut = reason instanceof ConnectError && reason.code === Code.DeadlineExceeded;
+  return timedOut || performance.now() >= deadline
+    ? new ParleyError("DEADLINE_EXCEEDED", "the deadline of the call has passed")
+    : new ParleyError("CANCELLED", "the caller has cancelled the call");
+}
+
+function partialOutput({ turn, lastSequence }: CallRecord) {
+  if (turn === undefined || !turn.answer.begun) return undefined;
+  return create(PartialOutputSchema, { usage: usageOf(turn.answer), lastSequence: lastSequence ?? 0 });
+}

@@ -1,0 +1,161 @@
+import { randomUUID } from "node:crypto";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { ServerHttp2Stream } from "node:http2";
+import type { TLSSocket } from "node:tls";
+import { Code, ConnectError, createContextValues } from "@connectrpc/connect";
+import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
+import { failureOf } from "../errors/connect-error.ts";
+import type { CallRecord } from "../rpc/call.ts";
+import { corsHeaders, preflightHeaders } from "./cors.ts";
+import { boundDeadline } from "./deadline.ts";
+import { isGrpc } from "./grpc.ts";
+import type { Route } from "./routes.ts";
+import { recordKey } from "./serve.ts";
+import { wantsSse } from "./sse.ts";
+import { writeUnknownMethod } from "./unknown-method.ts";
+
+/** A request over HTTP/1.1, or, with a stream, over HTTP/2: Node gives both the same form. */
+export type NodeRequest = IncomingMessage & { readonly stream?: ServerHttp2Stream };
+
+/** Is told of every call that comes in, also of those that never come to an RPC. */
+export interface CallObserver {
+  started(record: CallRecord): void;
+  /** The caller has the answer, or is gone, and the handler has come to its end. */
+  ended(record: CallRecord, quiet: boolean): void;
+}
+
+export interface DispatcherOptions {
+  readonly routes: ReadonlyMap<string, Route>;
+  readonly observer: CallObserver;
+  /** Origins whose scripts may call. Empty: CORS is off. */
+  readonly allowedOrigins: readonly string[];
+  /** Deadline of a call that has none, in milliseconds. */
+  readonly defaultTimeoutMs: number;
+  /** The longest deadline, in milliseconds: longer ones are cut. */
+  readonly maxTimeoutMs: number;
+  /** How long the body of a request may take to arrive, in milliseconds. */
+  readonly requestTimeoutMs: number;
+}
+
+/** Brings each HTTP request to its RPC, and each call to the observer. */
+export function createDispatcher(options: DispatcherOptions): (request: NodeRequest, response: ServerResponse) => void {
+  return (request, response) => {
+    try {
+      dispatch(options, request, response);
+    } catch {
+      // The request cannot be understood at all: its authority or its target is no URL.
+      if (!response.headersSent) response.writeHead(400);
+      response.end();
+    }
+  };
+}
+
+function dispatch(options: DispatcherOptions, request: NodeRequest, response: ServerResponse): void {
+  const { headers, url = "" } = request;
+  const path = url.split("?", 1)[0] ?? "";
+  const cors = options.allowedOrigins.length > 0 ? corsHeaders(headers, options.allowedOrigins) : undefined;
+  if (cors !== undefined) setHeaders(response, cors);
+  if (request.method === "OPTIONS") {
+    setHeaders(response, cors === undefined ? {} : preflightHeaders(headers));
+    response.writeHead(cors === undefined ? 403 : 204);
+    response.end();
+    return;
+  }
+  const route = options.routes.get(path);
+  const sse = route?.sse !== undefined && wantsSse(headers) ? route.sse : undefined;
+  const record: CallRecord = {
+    id: callId(headers["x-request-id"]),
+    method: route?.name ?? "unknown",
+    protocol: sse === undefined ? protocolOf(request) : "sse",
+    peer: request.socket.remoteAddress?.replace(/^::ffff:/, "") ?? "",
+    caller: callerOf(request),
+    startedAt: performance.now(),
+  };
+  const status: { trailer?: Headers | undefined } = {};
+  observe(record, route?.quiet ?? false, response, status, options.observer);
+  if (route === undefined) {
+    writeUnknownMethod(path, record, response);
+    return;
+  }
+  if (!route.unlimited) {
+    boundDeadline(headers, { defaultMs: options.defaultTimeoutMs, maxMs: options.maxTimeoutMs });
+    limitBodyTime(request, options.requestTimeoutMs);
+  }
+  const contextValues = createContextValues().set(recordKey, record);
+  const universalRequest = universalRequestFromNodeRequest(request, response, undefined, contextValues);
+  (sse ?? route.handler)(universalRequest)
+    .then((universalResponse) => {
+      status.trailer = universalResponse.trailer;
+      return universalResponseToNodeResponse(universalResponse, response);
+    })
+    .catch((error: unknown) => {
+      // The response cannot be written: the caller is gone, or resets the stream.
+      record.code ??= failureOf(error).code;
+      response.destroy();
+    });
+}
+
+function setHeaders(response: ServerResponse, headers: NodeJS.Dict<unknown>): void {
+  for (const [name, value] of Object.entries(headers)) {
+    if (value !== undefined) response.setHeader(name, String(value));
+  }
+}
+
+/** The caller's own identifier is kept if it is harmless, so that both sides can find the call in their logs. */
+function callId(header: string | string[] | undefined): string {
+  return typeof header === "string" && /^[\w.:/+=-]{1,128}$/.test(header) ? header : randomUUID();
+}
+
+function protocolOf({ headers }: NodeRequest): string {
+  const contentType = headers["content-type"] ?? "";
+  if (isGrpc(contentType)) return "grpc";
+  if (contentType.startsWith("application/grpc-web")) return "grpc-web";
+  if (contentType.startsWith("application/connect+") || headers["connect-protocol-version"] !== undefined)
+    return "connect";
+  return /^application\/(json|proto)\b/.test(contentType) || contentType === "" ? "connect" : "unknown";
+}
+
+/** The common name of a verified client certificate. */
+function callerOf({ socket }: NodeRequest): string {
+  const { authorized, getPeerCertificate } = socket as Partial<TLSSocket>;
+  if (!authorized || getPeerCertificate === undefined) return "anonymous";
+  const name = getPeerCertificate.call(socket as TLSSocket).subject?.CN;
+  return (Array.isArray(name) ? name[0] : name) ?? "anonymous";
+}
+
+/** Tells the observer of a call, from its first byte until the response is closed and the handler has settled. */
+function observe(
+  record: CallRecord,
+  quiet: boolean,
+  response: ServerResponse,
+  status: { readonly trailer?: Headers | undefined },
+  observer: CallObserver,
+): void {
+  let finished = false;
+  observer.started(record);
+  response.once("finish", () => {
+    finished = true;
+  });
+  response.once("close", async () => {
+    await record.settled;
+    // Reflection is served by Connect alone, and says how it ended in its trailer only.
+    const trailed = status.trailer?.get("grpc-status");
+    if (trailed != null) record.code ??= Number(trailed);
+    // An answer that was not written to its end did not reach the caller, however well the handler did.
+    if (!finished && (record.code ?? 0) === 0) record.code = Code.Canceled;
+    record.code ??= Code.Unknown;
+    observer.ended(record, quiet);
+  });
+}
+
+/** Over HTTP/2, a body that does not arrive holds a stream: Node limits the time of HTTP/1.1 bodies only. */
+function limitBodyTime(request: NodeRequest, timeoutMs: number): void {
+  const { stream } = request;
+  if (stream === undefined) return;
+  const timer = setTimeout(() => {
+    stream.destroy(new ConnectError("the request did not arrive in time", Code.DeadlineExceeded));
+  }, timeoutMs);
+  const stop = () => clearTimeout(timer);
+  request.once("end", stop);
+  request.once("close", stop);
+}

@@ -1,0 +1,95 @@
+import type { DescMethodServerStreaming, DescMethodUnary } from "@bufbuild/protobuf";
+import { type ConnectRouter, createConnectRouter } from "@connectrpc/connect";
+import type { UniversalHandlerFn } from "@connectrpc/connect/protocol";
+import type { Method, StreamingMethod, UnaryMethod } from "../rpc/call.ts";
+import { LONGEST_TIMER_MS } from "./deadline.ts";
+import { withErrorDetails } from "./error-details.ts";
+import { createGrpcHandler, isGrpc } from "./grpc.ts";
+import { isUnary, openCall, openOutput, runMethod, runUnary, type ServeOptions } from "./serve.ts";
+import { createSseHandler } from "./sse.ts";
+
+/** How requests for one RPC are served. */
+export interface Route {
+  /** Path of the RPC without the slash before it. */
+  readonly name: string;
+  readonly handler: UniversalHandlerFn;
+  /** Serves Server-Sent Events. Unset: the RPC does not stream. */
+  readonly sse: UniversalHandlerFn | undefined;
+  readonly quiet: boolean;
+  /** The RPC gets no deadline of the service's, and its request may stay open. */
+  readonly unlimited: boolean;
+}
+
+/**
+ * The routes of all methods, by path. `others` registers what is no Method, because it streams in both directions, with
+ * Connect's router alone.
+ */
+export function createRoutes(
+  methods: readonly Method[],
+  others: (router: ConnectRouter) => void,
+  options: ServeOptions,
+): ReadonlyMap<string, Route> {
+  const newRouter = () =>
+    createConnectRouter({
+      acceptCompression: options.acceptCompression,
+      readMaxBytes: options.readMaxBytes,
+      maxTimeoutMs: LONGEST_TIMER_MS,
+      shutdownSignal: options.shutdownSignal,
+      jsonOptions,
+    });
+  const routes = new Map<string, Route>();
+  for (const method of methods) {
+    const [connect] = register(newRouter(), method, options).handlers;
+    if (connect === undefined) throw new TypeError(`${method.desc} has no handler`);
+    const described = withErrorDetails(connect);
+    const grpc = createGrpcHandler(method, options);
+    const streams = !isUnary(method);
+    routes.set(connect.requestPath, {
+      name: connect.requestPath.slice(1),
+      handler: (request) =>
+        isGrpc(request.header.get("content-type") ?? "") && request.method === "POST"
+          ? grpc(request)
+          : described(request),
+      sse: streams ? createSseHandler(described, options.readMaxBytes) : undefined,
+      quiet: method.quiet ?? false,
+      unlimited: streams && (method.unlimited ?? false),
+    });
+  }
+  const router = newRouter();
+  others(router);
+  for (const handler of router.handlers) {
+    const name = handler.requestPath.slice(1);
+    routes.set(handler.requestPath, { name, handler, sse: undefined, quiet: true, unlimited: true });
+  }
+  return routes;
+}
+
+/**
+ * A member that the proto does not have is refused: it is a typing error, and Claude would be asked something else than
+ * was meant. So are bytes that are not UTF-8, which would otherwise be replaced.
+ */
+const jsonOptions = {
+  ignoreUnknownFields: false,
+  textDecoder: { decode: (bytes: Uint8Array) => new TextDecoder("utf-8", { fatal: true }).decode(bytes) },
+};
+
+/** Serves a method over gRPC-Web and Connect. */
+function register(router: ConnectRouter, method: Method, options: ServeOptions): ConnectRouter {
+  if (isUnary(method)) return registerUnary(router, method, options);
+  return registerStreaming(router, method, options);
+}
+
+function registerUnary(router: ConnectRouter, method: UnaryMethod, options: ServeOptions): ConnectRouter {
+  return router.rpc(method.desc as DescMethodUnary, (input, context) =>
+    runUnary(method, input, openCall(context), options),
+  );
+}
+
+function registerStreaming(router: ConnectRouter, method: StreamingMethod, options: ServeOptions): ConnectRouter {
+  return router.rpc(method.desc as DescMethodServerStreaming, async function* (input, context) {
+    const call = openCall(context);
+    const out = openOutput(call);
+    void runMethod(method, input, call, options, out);
+    for await (const batch of out) yield* batch;
+  });
+}

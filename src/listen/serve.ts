@@ -1,0 +1,64 @@
+import type { Message } from "@bufbuild/protobuf";
+import { type ContextKey, createContextKey, type HandlerContext } from "@connectrpc/connect";
+import type { Compression } from "@connectrpc/connect/protocol";
+import { callFailure, runCall } from "../interceptors/run-call.ts";
+import type { Call, CallRecord, Interceptor, Method, UnaryMethod } from "../rpc/call.ts";
+import { Output } from "../rpc/output.ts";
+
+/** What all protocols need to serve a method. */
+export interface ServeOptions {
+  readonly interceptors: readonly Interceptor[];
+  /** Compressions of requests that are understood, and of answers that are offered. */
+  readonly acceptCompression: Compression[];
+  /** The most bytes that a request message may have. */
+  readonly readMaxBytes: number;
+  /** The longest deadline, in milliseconds. */
+  readonly maxTimeoutMs: number;
+  /** Aborted with the reason that calls in progress end with. */
+  readonly shutdownSignal: AbortSignal;
+}
+
+/** The record of a call on its way from the socket to its handler. */
+export const recordKey: ContextKey<CallRecord> = createContextKey<CallRecord>(undefined as unknown as CallRecord);
+
+/** Begins a call. */
+export function openCall(context: HandlerContext): Call {
+  const record = context.values.get(recordKey);
+  context.responseHeader.set("x-request-id", record.id);
+  return {
+    record,
+    signal: context.signal,
+    deadline: performance.now() + (context.timeoutMs() ?? Number.POSITIVE_INFINITY),
+  };
+}
+
+/** Begins the output of a call. It ends with the call at the latest. */
+export function openOutput(call: Call): Output<Message> {
+  return new Output(call.signal, () => callFailure(call));
+}
+
+/** Runs a unary method. */
+export function runUnary(method: UnaryMethod, input: Message, call: Call, options: ServeOptions): Promise<Message> {
+  return runCall(call, method.desc, input, options.interceptors, () => method.handle(input, call));
+}
+
+/** Runs a method of either kind: what it sends, and how it ends, goes to the output. */
+export async function runMethod(
+  method: Method,
+  input: Message,
+  call: Call,
+  options: ServeOptions,
+  out: Output<Message>,
+): Promise<void> {
+  try {
+    if (isUnary(method)) out.send(await runUnary(method, input, call, options));
+    else await runCall(call, method.desc, input, options.interceptors, () => method.handle(input, call, out));
+    out.end();
+  } catch (error) {
+    out.fail(error);
+  }
+}
+
+export function isUnary(method: Method): method is UnaryMethod {
+  return method.desc.methodKind === "unary";
+}

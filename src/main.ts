@@ -1,0 +1,39 @@
+import { ConfigError, loadConfig } from "./config/config.ts";
+import { createLogger, flushLogger } from "./observe/logger.ts";
+import { createServer } from "./server.ts";
+
+try {
+  const config = loadConfig(process.env);
+  const logger = await createLogger({ level: config.logLevel, pretty: process.stdout.isTTY === true });
+  for (const name of config.ineffective) logger.warn({ name }, "set, but without effect in this version");
+  const server = await createServer(config, logger);
+  logger.info({ port: server.port, admin_port: server.adminPort, claude: new URL(config.baseUrl).host }, "listening");
+
+  // A fault that nobody caught must not take other calls with it. After an exception the state of the process is in
+  // doubt: it takes no new calls, lets those in progress end, and makes room for another.
+  process.on("unhandledRejection", (error) => logger.error({ err: error }, "unhandled rejection"));
+  process.on("uncaughtException", (error) => {
+    logger.fatal({ err: error }, "uncaught exception");
+    process.exitCode = 1;
+    void stop("SIGTERM");
+  });
+
+  const stop = async (signal: NodeJS.Signals) => {
+    for (const other of ["SIGTERM", "SIGINT"] as const) {
+      process.removeListener(other, stop);
+      process.once(other, () => process.exit(1));
+    }
+    logger.info({ signal }, "shutting down");
+    await server.shutDown();
+    await server[Symbol.asyncDispose]();
+    logger.info("shut down");
+    await flushLogger(logger);
+    process.exit();
+  };
+  process.on("SIGTERM", stop);
+  process.on("SIGINT", stop);
+} catch (error) {
+  if (!(error instanceof ConfigError)) throw error;
+  process.stderr.write(`Parley cannot start:\n${error.problems.map((problem) => `- ${problem}\n`).join("")}`);
+  process.exitCode = 1;
+}

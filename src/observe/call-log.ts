@@ -1,0 +1,56 @@
+import type { Logger } from "pino";
+import type { Usage } from "../../gen/parley/v1/usage_pb.js";
+import type { CallRecord } from "../rpc/call.ts";
+import { usageOf } from "../rpc/convert/response.ts";
+import { statusName } from "./status-name.ts";
+
+/** Codes that tell of a fault in Parley or behind it, not in the request: INTERNAL, UNAVAILABLE, UNKNOWN, DATA_LOSS. */
+const FAULTS = new Set([2, 13, 14, 15]);
+
+/** Writes one line a call. It holds no prompt, no answer, no token and no key. */
+export function logCall(logger: Logger, record: CallRecord, quiet: boolean): void {
+  const code = record.code ?? 2;
+  const level = FAULTS.has(code) ? "warn" : quiet ? "debug" : "info";
+  if (!logger.isLevelEnabled(level)) return;
+  const { turn } = record;
+  logger[level](
+    {
+      call: record.id,
+      method: record.method,
+      protocol: record.protocol,
+      caller: record.caller,
+      peer: record.peer,
+      code: statusName(code),
+      reason: record.reason,
+      duration_ms: round(performance.now() - record.startedAt),
+      ttft_ms: record.firstOutputAt === undefined ? undefined : round(record.firstOutputAt - record.startedAt),
+      ...(turn?.answer.begun && {
+        model: JSON.parse(turn.answer.message.get("model") ?? "null") as unknown,
+        usage: tokens(usageOf(turn.answer)),
+      }),
+      upstream_request_id: turn?.answer.requestId,
+      attempts: turn?.attempts,
+      labels: record.labels !== undefined && Object.keys(record.labels).length > 0 ? record.labels : undefined,
+      err: record.fault,
+    },
+    "call",
+  );
+  if (record.reason === "UPSTREAM_CREDENTIAL_REJECTED" || record.reason === "AUTHENTICATION_ERROR") {
+    logger.error({ call: record.id, alert: "credential_rejected" }, "Claude refuses the service's credential");
+  }
+}
+
+function tokens(usage: Usage) {
+  return {
+    input: usage.inputTokens,
+    output: usage.outputTokens,
+    cache_read: usage.cacheReadInputTokens,
+    cache_write: usage.cacheCreationInputTokens,
+    thinking: usage.thinkingTokens,
+    estimated: usage.outputTokensEstimated || undefined,
+  };
+}
+
+function round(milliseconds: number): number {
+  return Math.round(milliseconds * 10) / 10;
+}

@@ -1,0 +1,81 @@
+import type { DescMethodServerStreaming, DescMethodUnary, Message, MessageShape } from "@bufbuild/protobuf";
+import type { TurnProgress } from "../agent/turn.ts";
+import type { Output } from "./output.ts";
+
+/** What is known of a call: filled in while it runs, read when it has ended. Holds no prompt and no answer. */
+export interface CallRecord {
+  /** Parley's identifier of the call, or the caller's own (`x-request-id`). */
+  readonly id: string;
+  /** Path of the method, `parley.v1.ChatService/Chat`. */
+  readonly method: string;
+  /** `grpc`, `grpc-web`, `connect`, `sse`, or `unknown`. */
+  readonly protocol: string;
+  /** Address that the call came from. */
+  readonly peer: string;
+  /** Who calls: the name in the client's certificate, or `anonymous`. */
+  readonly caller: string;
+  /** By `performance.now()`. */
+  readonly startedAt: number;
+  /** When the first event of an answer was sent. */
+  firstOutputAt?: number;
+  /** gRPC status code that the call ended with, 0 for OK. Unset: it has not ended, or never came to its handler. */
+  code?: number;
+  /** `google.rpc.ErrorInfo.reason`. */
+  reason?: string;
+  /** What was thrown, for an error that says nothing of itself. */
+  fault?: unknown;
+  /** Path of the ChatRequest in the request message: `""` or `"chat."`. */
+  chatPath?: string;
+  /** Turn with Claude. */
+  turn?: TurnProgress;
+  /** Last sequence number that was sent. */
+  lastSequence?: number;
+  labels?: Readonly<Record<string, string>>;
+  /** Resolves when the handler has come to its end, which can be after the caller has gone. Unset: it never ran. */
+  settled?: Promise<void>;
+}
+
+/** A call on its way through the interceptors to its handler. */
+export interface Call {
+  readonly record: CallRecord;
+  /** Aborted when the deadline passes, the caller goes away, or the service shuts down. */
+  readonly signal: AbortSignal;
+  /** When the call must be over, by `performance.now()`. Infinity: never. */
+  readonly deadline: number;
+}
+
+/** Runs before a handler, in a fixed order. Throws to refuse the call. */
+export type Interceptor = (call: Call, method: Method["desc"], input: Message) => void | Promise<void>;
+
+/** A unary RPC. */
+export interface UnaryMethod<D extends DescMethodUnary = DescMethodUnary> {
+  readonly desc: D;
+  readonly handle: (input: MessageShape<D["input"]>, call: Call) => Promise<MessageShape<D["output"]>>;
+  /** Called by machines, every few seconds: logged at debug level only. */
+  readonly quiet?: boolean;
+}
+
+/** A server-streaming RPC. */
+export interface StreamingMethod<D extends DescMethodServerStreaming = DescMethodServerStreaming> {
+  readonly desc: D;
+  readonly handle: (
+    input: MessageShape<D["input"]>,
+    call: Call,
+    out: Output<MessageShape<D["output"]>>,
+  ) => Promise<void>;
+  readonly quiet?: boolean;
+  /** A call lasts as long as the caller likes: it gets no deadline of the service's. */
+  readonly unlimited?: boolean;
+}
+
+export type Method = UnaryMethod | StreamingMethod;
+
+/** Types the handler of a unary RPC by its descriptor. */
+export function unary<D extends DescMethodUnary>(method: UnaryMethod<D>): Method {
+  return method as unknown as UnaryMethod;
+}
+
+/** Types the handler of a server-streaming RPC by its descriptor. */
+export function streaming<D extends DescMethodServerStreaming>(method: StreamingMethod<D>): Method {
+  return method as unknown as StreamingMethod;
+}

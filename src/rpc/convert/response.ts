@@ -1,0 +1,140 @@
+import { create, fromJson, type MessageInitShape } from "@bufbuild/protobuf";
+import { type Timestamp, TimestampSchema, timestampNow } from "@bufbuild/protobuf/wkt";
+import {
+  type ChatResponse,
+  ChatResponseSchema,
+  type ContainerSchema,
+  type ContainerSkillSchema,
+  type DiagnosticsSchema,
+  type StopDetailsSchema,
+  StopReason,
+} from "../../../gen/parley/v1/chat_service_pb.js";
+import { type Usage, UsageSchema } from "../../../gen/parley/v1/usage_pb.js";
+import type { Answer } from "../../agent/answer.ts";
+import { blockFromMembers } from "./blocks-from-claude.ts";
+import { Mismatch, Reader } from "./reader.ts";
+
+/** A complete answer. */
+export function chatResponse(answer: Answer): ChatResponse {
+  const reader = new Reader(answer.message);
+  reader.raw("type");
+  reader.raw("role");
+  return create(ChatResponseSchema, {
+    id: reader.string("id"),
+    model: reader.string("model"),
+    content: answer.blocks.map(blockFromMembers),
+    ...readStop(reader),
+    usage: usageOf(answer),
+    upstreamRequestId: answer.requestId ?? "",
+    createTime: timestampNow(),
+    container: reader.attempt("container", readContainer),
+    diagnostics: reader.attempt("diagnostics", readDiagnostics),
+    extraJson: reader.extraJson(),
+  });
+}
+
+/** What an answer has cost so far. */
+export function usageOf(answer: Answer): Usage {
+  const { members, outputIsEstimated } = answer.usage;
+  const usage = usageFromClaude(new Reader(members));
+  usage.outputTokensEstimated = outputIsEstimated;
+  return usage;
+}
+
+/** Claude's usage. A number that is no 32-bit integer stays in `extra_json`. */
+export function usageFromClaude(reader: Reader): Usage {
+  const count = (name: string) => reader.attempt(name, (usage) => usage.int(name)) ?? 0;
+  const counts = (name: string, member: string) =>
+    reader.attempt(name, (usage) => nested(usage, name)?.optionalInt(member));
+  const text = (name: string) => reader.attempt(name, (usage) => usage.string(name)) ?? "";
+  return create(UsageSchema, {
+    inputTokens: count("input_tokens"),
+    outputTokens: count("output_tokens"),
+    cacheCreationInputTokens: count("cache_creation_input_tokens"),
+    cacheReadInputTokens: count("cache_read_input_tokens"),
+    cacheCreation5mInputTokens: counts("cache_creation", "ephemeral_5m_input_tokens"),
+    cacheCreation1hInputTokens: counts("cache_creation", "ephemeral_1h_input_tokens"),
+    thinkingTokens: counts("output_tokens_details", "thinking_tokens"),
+    webSearchRequests: counts("server_tool_use", "web_search_requests"),
+    webFetchRequests: counts("server_tool_use", "web_fetch_requests"),
+    serviceTier: text("service_tier"),
+    speed: text("speed"),
+    inferenceGeo: text("inference_geo"),
+    extraJson: reader.extraJson(),
+  });
+}
+
+function nested(reader: Reader, name: string): Reader | undefined {
+  return reader.nested(name);
+}
+
+const stopReasons: Record<string, StopReason> = {
+  end_turn: StopReason.END_TURN,
+  max_tokens: StopReason.MAX_TOKENS,
+  stop_sequence: StopReason.STOP_SEQUENCE,
+  tool_use: StopReason.TOOL_USE,
+  pause_turn: StopReason.PAUSE_TURN,
+  refusal: StopReason.REFUSAL,
+  model_context_window_exceeded: StopReason.MODEL_CONTEXT_WINDOW_EXCEEDED,
+};
+
+/** The fields about why Claude stopped, which `message_delta` and the message share. */
+export function readStop(reader: Reader) {
+  const rawStopReason = reader.attempt("stop_reason", (message) => message.string("stop_reason")) ?? "";
+  return {
+    stopReason: stopReasons[rawStopReason] ?? StopReason.UNSPECIFIED,
+    rawStopReason,
+    stopSequence: reader.attempt("stop_sequence", (message) => message.optionalString("stop_sequence")),
+    stopDetails: reader.attempt("stop_details", readStopDetails),
+  };
+}
+
+function readStopDetails(reader: Reader): MessageInitShape<typeof StopDetailsSchema> | undefined {
+  const text = reader.raw("stop_details");
+  if (text === undefined) return undefined;
+  const details = Reader.of(text);
+  return {
+    type: details.string("type"),
+    category: details.optionalString("category"),
+    explanation: details.optionalString("explanation"),
+    extraJson: details.extraJson(),
+  };
+}
+
+/** The `container` member, which `message_delta` and the message share. */
+export function readContainer(reader: Reader): MessageInitShape<typeof ContainerSchema> | undefined {
+  const container = reader.nested("container");
+  return (
+    container && {
+      id: container.string("id"),
+      expireTime: readTime(container, "expires_at"),
+      skills: container.list("skills").map(readSkill),
+    }
+  );
+}
+
+function readSkill(text: string): MessageInitShape<typeof ContainerSkillSchema> {
+  const skill = Reader.of(text);
+  return { skillId: skill.string("skill_id"), type: skill.string("type"), version: skill.string("version") };
+}
+
+function readDiagnostics(reader: Reader): MessageInitShape<typeof DiagnosticsSchema> | undefined {
+  const diagnostics = reader.nested("diagnostics");
+  if (diagnostics === undefined) return undefined;
+  const reason = diagnostics.nested("cache_miss_reason");
+  return {
+    cacheMissReason: reason?.string("type") ?? "",
+    cacheMissedInputTokens: reason?.optionalInt("cache_missed_input_tokens"),
+  };
+}
+
+/** A time in RFC 3339. */
+export function readTime(reader: Reader, name: string): Timestamp | undefined {
+  const text = reader.optionalString(name);
+  if (text === undefined) return undefined;
+  try {
+    return fromJson(TimestampSchema, text);
+  } catch {
+    throw new Mismatch(`${name} is not a time`);
+  }
+}

@@ -1,0 +1,62 @@
+import { create } from "@bufbuild/protobuf";
+import {
+  ChatService,
+  HeartbeatSchema,
+  type StreamChatResponse,
+  StreamChatResponseSchema,
+} from "../../gen/parley/v1/chat_service_pb.js";
+import type { Answer } from "../agent/answer.ts";
+import { TurnProgress, turn } from "../agent/turn.ts";
+import { type Method, streaming } from "./call.ts";
+import { eventFromClaude } from "./convert/events.ts";
+import { toTurnRequest } from "./convert/request.ts";
+import { chatResponse, usageOf } from "./convert/response.ts";
+import type { RpcDependencies } from "./dependencies.ts";
+import { createHeartbeat } from "./heartbeat.ts";
+
+/** StreamChat: Claude's events as they come, and the whole message with the last of them. */
+export function streamChat({ defaults, heartbeatMs, ...dependencies }: RpcDependencies): Method {
+  return streaming({
+    desc: ChatService.method.streamChat,
+    async handle({ chat: input, omitFinalMessage }, { record, signal, deadline }, out) {
+      if (input === undefined) throw new TypeError("chat is required: the validation has let it pass");
+      record.labels = input.labels;
+      record.chatPath = "chat.";
+      const request = toTurnRequest(input, "chat.", defaults);
+      const progress = new TurnProgress();
+      record.turn = progress;
+      let sequence = 0;
+      const send = (response: StreamChatResponse) => {
+        sequence++;
+        response.sequence = sequence;
+        record.lastSequence = sequence;
+        out.send(response);
+      };
+      using heartbeat = createHeartbeat(heartbeatMs, () => {
+        // A reader that has stopped needs no sign of life.
+        if (out.isTaken) send(heartbeatEvent());
+      });
+      for await (const batch of turn(request, progress, dependencies, { signal, deadline })) {
+        record.firstOutputAt ??= performance.now();
+        heartbeat.alive();
+        for (const event of batch) {
+          const response = eventFromClaude(event, progress.answer.requestId);
+          complete(response, progress.answer, omitFinalMessage);
+          send(response);
+        }
+        await out.taken();
+      }
+    },
+  });
+}
+
+/** Adds what an event does not tell by itself, but the answer so far does. */
+function complete({ event }: StreamChatResponse, answer: Answer, omitFinalMessage: boolean): void {
+  // Claude's `message_delta` leaves out numbers that have not changed.
+  if (event.case === "messageDelta") event.value.usage = usageOf(answer);
+  if (event.case === "messageStop" && !omitFinalMessage) event.value.finalMessage = chatResponse(answer);
+}
+
+function heartbeatEvent(): StreamChatResponse {
+  return create(StreamChatResponseSchema, { event: { case: "heartbeat", value: create(HeartbeatSchema) } });
+}

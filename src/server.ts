@@ -1,0 +1,191 @@
+import type { DescService } from "@bufbuild/protobuf";
+import { compressionBrotli, compressionGzip } from "@connectrpc/connect-node";
+import { file_google_rpc_error_details } from "../gen/google/rpc/error_details_pb.js";
+import { file_google_rpc_status } from "../gen/google/rpc/status_pb.js";
+import { Health } from "../gen/grpc/health/v1/health_pb.js";
+import { ChatService } from "../gen/parley/v1/chat_service_pb.js";
+import { file_parley_v1_errors } from "../gen/parley/v1/errors_pb.js";
+import { ModelService } from "../gen/parley/v1/model_service_pb.js";
+import { RetryBudget } from "./agent/retry.ts";
+import type { Config } from "./config/config.ts";
+import { ParleyError } from "./errors/parley-error.ts";
+import { createValidate } from "./interceptors/validate.ts";
+import { listenAdmin } from "./listen/admin-listener.ts";
+import { createDispatcher } from "./listen/dispatcher.ts";
+import { listen } from "./listen/public-listener.ts";
+import { createRoutes } from "./listen/routes.ts";
+import { logCall } from "./observe/call-log.ts";
+import type { Logger } from "./observe/logger.ts";
+import { createMetrics } from "./observe/metrics.ts";
+import { chat } from "./rpc/chat.ts";
+import { countTokens } from "./rpc/count-tokens.ts";
+import type { RpcDependencies } from "./rpc/dependencies.ts";
+import { HealthState } from "./rpc/health.ts";
+import { getModel, listModels } from "./rpc/models.ts";
+import { registerReflection } from "./rpc/reflection.ts";
+import { streamChat } from "./rpc/stream-chat.ts";
+import { createAnthropicUpstream } from "./upstream/anthropic.ts";
+import type { Upstream } from "./upstream/upstream.ts";
+
+/** What tests put in the place of the real thing. */
+export interface Overrides {
+  readonly upstream?: Upstream;
+  /** Draws a number from 0 to 1: the jitter of retries. */
+  readonly random?: () => number;
+}
+
+export interface Server extends AsyncDisposable {
+  readonly port: number;
+  readonly adminPort: number;
+  /** Connections of callers that are open. */
+  readonly connections: number;
+  /**
+   * Shuts down in order: says that it does not serve any more, but takes new calls during the lame duck, so that load
+   * balancers can look away; then takes none, and lets those in progress come to their end; those that have not by the
+   * end of the drain get UNAVAILABLE with reason SHUTTING_DOWN.
+   */
+  shutDown(): Promise<void>;
+}
+
+/** Services of callers: their health is told, and reflection lists them. */
+const SERVICES: readonly DescService[] = [ChatService, ModelService];
+
+/** Puts the service together and starts it: the one place that knows all parts. */
+export async function createServer(config: Config, logger: Logger, overrides: Overrides = {}): Promise<Server> {
+  await using starting = new AsyncDisposableStack();
+  const { claude, limits, server: serving } = config;
+
+  const upstream =
+    overrides.upstream ??
+    starting.use(
+      createAnthropicUpstream({
+        baseUrl: config.baseUrl,
+        credential: config.credential,
+        workspaceId: claude.workspaceId,
+        proxy: config.proxy,
+        connectTimeoutMs: claude.connectTimeout,
+        firstByteTimeoutMs: claude.firstByteTimeout,
+        idleTimeoutMs: claude.idleTimeout,
+      }),
+    );
+  const metrics = starting.use(createMetrics());
+  const health = new HealthState(SERVICES.map(({ typeName }) => typeName));
+  const shutdown = new AbortController();
+
+  const dependencies: RpcDependencies = {
+    upstream,
+    retrier: {
+      policy: {
+        maxAttempts: claude.retry.maxAttempts,
+        baseDelayMs: claude.retry.baseDelay,
+        maxDelayMs: claude.retry.maxDelay,
+      },
+      budget: new RetryBudget(),
+      random: overrides.random ?? Math.random,
+    },
+    defaults: claude,
+    heartbeatMs: serving.heartbeat,
+  };
+  const methods = [
+    chat(dependencies),
+    streamChat(dependencies),
+    countTokens(dependencies),
+    listModels(dependencies),
+    getModel(dependencies),
+    ...health.methods(),
+  ];
+  const routes = createRoutes(
+    methods,
+    (router) =>
+      registerReflection(
+        router,
+        [...SERVICES, Health],
+        [file_parley_v1_errors, file_google_rpc_error_details, file_google_rpc_status],
+      ),
+    {
+      interceptors: [createValidate()],
+      acceptCompression: [compressionGzip, compressionBrotli],
+      readMaxBytes: limits.requestBytes,
+      maxTimeoutMs: limits.timeout,
+      shutdownSignal: shutdown.signal,
+    },
+  );
+  const dispatcher = createDispatcher({
+    routes,
+    observer: {
+      started: (record) => metrics.callStarted(record),
+      ended: (record, quiet) => {
+        metrics.callEnded(record);
+        logCall(logger, record, quiet);
+      },
+    },
+    allowedOrigins: serving.corsOrigins,
+    defaultTimeoutMs: config.defaultTimeout,
+    maxTimeoutMs: limits.timeout,
+    requestTimeoutMs: limits.requestTime,
+  });
+  const listener = starting.use(
+    await listen(
+      {
+        host: serving.host,
+        port: config.port,
+        tls: serving.tls,
+        limits: {
+          maxHeaderBytes: limits.headerBytes,
+          maxConcurrentStreams: limits.concurrentStreams,
+          maxConnections: limits.connections,
+          headerTimeoutMs: limits.headerTime,
+          requestTimeoutMs: limits.requestTime,
+          idleTimeoutMs: limits.idleTime,
+          keepAliveMs: limits.keepAlive,
+        },
+        onTlsReload: (error) => {
+          if (error === undefined) logger.info("TLS files have been read anew");
+          else logger.error({ err: error }, "TLS files cannot be used: the old ones stay in use");
+        },
+      },
+      dispatcher,
+    ),
+  );
+  const admin = starting.use(
+    await listenAdmin({
+      host: serving.host,
+      port: config.adminPort,
+      isReady: () => health.isServing,
+      metrics: () => metrics.scrape(),
+    }),
+  );
+  const running = starting.move();
+
+  async function drain(): Promise<void> {
+    health.stopServing();
+    await sleep(serving.lameDuck);
+    health.endWatches();
+    const drained = listener.close();
+    const timer = setTimeout(() => {
+      shutdown.abort(new ParleyError("SHUTTING_DOWN", "this replica is shutting down"));
+    }, serving.drain);
+    await drained;
+    clearTimeout(timer);
+  }
+
+  let shuttingDown: Promise<void> | undefined;
+  return {
+    port: listener.port,
+    adminPort: admin.port,
+    get connections() {
+      return listener.connections;
+    },
+    shutDown() {
+      shuttingDown ??= drain();
+      return shuttingDown;
+    },
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
+}
+
+function sleep(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, milliseconds);
+  });
+}

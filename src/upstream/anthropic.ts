@@ -1,0 +1,134 @@
+import Anthropic, { type ClientOptions } from "@anthropic-ai/sdk";
+import { Agent, EnvHttpProxyAgent } from "undici";
+import type { Credential } from "../config/credential.ts";
+import type { ProxySettings } from "../config/environment.ts";
+import { ClaudeError } from "../errors/claude-error.ts";
+import { credentialOptions } from "./credentials.ts";
+import { createDispatchFetch, isStreamed } from "./dispatch-fetch.ts";
+import { MessageStream } from "./message-stream.ts";
+import { elements, members } from "./raw-json.ts";
+import type { Upstream, UpstreamOptions } from "./upstream.ts";
+import { requestError } from "./upstream-errors.ts";
+
+export interface AnthropicOptions {
+  readonly baseUrl: string;
+  readonly credential: Credential;
+  /** Value of `anthropic-workspace-id`, for a key that can act on several workspaces. */
+  readonly workspaceId: string | undefined;
+  /** Proxies to reach Claude through. */
+  readonly proxy: ProxySettings | undefined;
+  readonly connectTimeoutMs: number;
+  /** How long Claude may take to begin an answer, in milliseconds. */
+  readonly firstByteTimeoutMs: number;
+  /** How long Claude may send nothing in the middle of an answer, in milliseconds. It sends a ping every few seconds. */
+  readonly idleTimeoutMs: number;
+}
+
+/** How long a connection is kept for the next request. Below the idle timeouts of common load balancers (60 s). */
+const KEEP_ALIVE_MS = 50_000;
+
+/** The SDK's own timer, which ends with the headers, must not fire before ours: 24 days is the longest of a timer. */
+const SDK_TIMEOUT_MS = 2_147_483_647;
+
+/** Claude through the official SDK, which builds requests, authenticates them and reads errors. */
+export function createAnthropicUpstream(options: AnthropicOptions): Upstream {
+  const pool = {
+    connect: { timeout: options.connectTimeoutMs },
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    keepAliveMaxTimeout: KEEP_ALIVE_MS,
+    pipelining: 1,
+  };
+  const dispatcher =
+    options.proxy === undefined ? new Agent(pool) : new EnvHttpProxyAgent({ ...pool, ...options.proxy });
+  const clientOptions: ClientOptions = {
+    ...credentialOptions(options.credential),
+    baseURL: options.baseUrl,
+    defaultHeaders: options.workspaceId === undefined ? {} : { "anthropic-workspace-id": options.workspaceId },
+    fetch: createDispatchFetch({
+      dispatcher,
+      firstByteTimeoutMs: options.firstByteTimeoutMs,
+      idleTimeoutMs: options.idleTimeoutMs,
+    }),
+    maxRetries: 0,
+    timeout: SDK_TIMEOUT_MS,
+    logLevel: "off",
+    openTelemetry: false,
+  };
+  let client = new Anthropic(clientOptions);
+
+  const requestOptions = ({ signal, betas = [] }: UpstreamOptions) => ({
+    signal,
+    headers: betas.length === 0 ? {} : { "anthropic-beta": betas.join(",") },
+  });
+
+  /** Makes a request and reads its response; all that is thrown is in our terms. */
+  async function request<T>(
+    resource: { readonly type: string; readonly name: string },
+    send: (client: Anthropic) => Promise<Response>,
+    read: (response: Response) => T | Promise<T>,
+  ): Promise<T> {
+    for (let refreshed = false; ; refreshed = true) {
+      const used = client;
+      try {
+        return await read(await send(used));
+      } catch (cause) {
+        const error = requestError(cause, resource);
+        // A refused token may have been revoked before its time: a new client exchanges a new one. The SDK would do so
+        // only as a part of its retries, which are off.
+        if (refreshed || options.credential.kind !== "federation" || !isUnauthenticated(error)) throw error;
+        if (client === used) client = new Anthropic(clientOptions);
+      }
+    }
+  }
+
+  return {
+    streamMessage: (params, callOptions) =>
+      request(
+        { type: "model", name: params.model },
+        (client) => client.messages.create(params, requestOptions(callOptions)).asResponse(),
+        (response) => {
+          const body: unknown = response.body;
+          if (!isStreamed(body)) throw new TypeError("not an event stream");
+          return new MessageStream(body, response.headers.get("request-id") ?? undefined);
+        },
+      ),
+    countTokens: (params, callOptions) =>
+      request(
+        { type: "model", name: params.model },
+        (client) => client.messages.countTokens(params, requestOptions(callOptions)).asResponse(),
+        async (response) => {
+          const { input_tokens } = (await response.json()) as { input_tokens: unknown };
+          if (typeof input_tokens !== "number") throw new TypeError("no input_tokens");
+          return input_tokens;
+        },
+      ),
+    listModels: (params, callOptions) =>
+      request(
+        { type: "model", name: "" },
+        (client) => client.models.list(params, requestOptions(callOptions)).asResponse(),
+        async (response) => {
+          const page = members(await response.text());
+          const hasMore = page.get("has_more") === "true";
+          return {
+            models: elements(page.get("data") ?? ""),
+            nextAfterId: hasMore ? (JSON.parse(page.get("last_id") ?? "null") ?? undefined) : undefined,
+          };
+        },
+      ),
+    getModel: (id, callOptions) =>
+      request(
+        { type: "model", name: id },
+        (client) => client.models.retrieve(id, undefined, requestOptions(callOptions)).asResponse(),
+        async (response) => {
+          const text = await response.text();
+          members(text);
+          return text;
+        },
+      ),
+    [Symbol.asyncDispose]: () => dispatcher.destroy(),
+  };
+}
+
+function isUnauthenticated(error: Error): boolean {
+  return error instanceof ClaudeError && error.answer.status === 401;
+}

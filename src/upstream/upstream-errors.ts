@@ -1,0 +1,79 @@
+import { AnthropicError, APIConnectionError, APIError } from "@anthropic-ai/sdk";
+import { ClaudeError } from "../errors/claude-error.ts";
+import { isTelling } from "../errors/failure.ts";
+import { ParleyError } from "../errors/parley-error.ts";
+
+/** What the SDK throws, in our terms. `resource` is what was asked for, for a 404. */
+export function requestError(error: unknown, resource: { readonly type: string; readonly name: string }): Error {
+  if (isTelling(error)) return error;
+  if (error instanceof APIConnectionError) return connectionError(error);
+  if (error instanceof APIError && error.status !== undefined) return statusError(error, resource);
+  if (error instanceof AnthropicError) {
+    // The SDK's own complaints are about credentials: a key function that fails, or a token exchange.
+    return new ParleyError(
+      "UPSTREAM_CREDENTIAL_UNAVAILABLE",
+      "the service has no credential for Claude at the moment",
+      {
+        cause: error,
+      },
+    );
+  }
+  return new ParleyError("UPSTREAM_STREAM_MALFORMED", "Claude's answer could not be understood", { cause: error });
+}
+
+/** What breaks the body of an answer, in our terms. */
+export function bodyError(error: Error, requestId: string | undefined): Error {
+  if (isTelling(error) || error.name === "AbortError") return error;
+  const more = { cause: error, upstreamRequestId: requestId };
+  return codeOf(error) === "UND_ERR_BODY_TIMEOUT"
+    ? new ParleyError("UPSTREAM_STREAM_STALLED", "Claude's answer stopped flowing", more)
+    : new ParleyError("UPSTREAM_STREAM_TRUNCATED", "the connection to Claude broke in the middle of an answer", more);
+}
+
+function connectionError(error: APIConnectionError): ParleyError {
+  switch (codeOf(error.cause)) {
+    case "UND_ERR_HEADERS_TIMEOUT":
+    case "UND_ERR_BODY_TIMEOUT":
+      return new ParleyError("UPSTREAM_TIMEOUT", "Claude did not answer in time", { cause: error });
+    default:
+      return new ParleyError("UPSTREAM_UNREACHABLE", "Claude cannot be reached", { cause: error });
+  }
+}
+
+function statusError(error: APIError, resource: { readonly type: string; readonly name: string }): ClaudeError {
+  const headers = error.headers ?? new Headers();
+  const shouldRetry = headers.get("x-should-retry");
+  return new ClaudeError({
+    status: error.status,
+    type: error.type ?? undefined,
+    errorCode: error.errorCode ?? undefined,
+    message: error.apiMessage ?? undefined,
+    requestId: error.requestID ?? undefined,
+    retryAfterMs: retryAfterMs(headers),
+    shouldRetry: shouldRetry === null ? undefined : shouldRetry === "true",
+    exhaustedLimit: exhaustedLimit(headers),
+    resource,
+  });
+}
+
+/** `retry-after-ms`, or `retry-after` in seconds or as a date, in milliseconds from now. 0 counts: it means at once. */
+export function retryAfterMs(headers: Headers, now = Date.now()): number | undefined {
+  const milliseconds = Number.parseFloat(headers.get("retry-after-ms") ?? "");
+  if (milliseconds >= 0) return milliseconds;
+  const value = headers.get("retry-after") ?? "";
+  const seconds = Number(value);
+  if (value !== "" && seconds >= 0) return seconds * 1_000;
+  const date = Date.parse(value);
+  return Number.isNaN(date) ? undefined : Math.max(0, date - now);
+}
+
+/** The first of Claude's rate limits that nothing remains of. */
+function exhaustedLimit(headers: Headers): string | undefined {
+  return ["requests", "input-tokens", "output-tokens", "tokens"].find(
+    (limit) => headers.get(`anthropic-ratelimit-${limit}-remaining`) === "0",
+  );
+}
+
+function codeOf(error: unknown): string | undefined {
+  return (error as { readonly code?: string } | undefined)?.code;
+}
