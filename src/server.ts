@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers/promises";
 import type { DescService } from "@bufbuild/protobuf";
 import { compressionBrotli, compressionGzip } from "@connectrpc/connect-node";
 import { file_google_rpc_error_details } from "../gen/google/rpc/error_details_pb.js";
@@ -6,7 +7,7 @@ import { Health } from "../gen/grpc/health/v1/health_pb.js";
 import { ChatService } from "../gen/parley/v1/chat_service_pb.js";
 import { file_parley_v1_errors } from "../gen/parley/v1/errors_pb.js";
 import { ModelService } from "../gen/parley/v1/model_service_pb.js";
-import { RetryBudget } from "./agent/retry.ts";
+import { type Retrier, RetryBudget } from "./agent/retry.ts";
 import type { Config } from "./config/config.ts";
 import { ParleyError } from "./errors/parley-error.ts";
 import { createValidate } from "./interceptors/validate.ts";
@@ -30,8 +31,8 @@ import type { Upstream } from "./upstream/upstream.ts";
 /** What tests put in the place of the real thing. */
 export interface Overrides {
   readonly upstream?: Upstream;
-  /** Draws a number from 0 to 1: the jitter of retries. */
-  readonly random?: () => number;
+  /** The jitter and the clock of retries. */
+  readonly retrier?: Partial<Pick<Retrier, "random" | "sleep">>;
 }
 
 export interface Server extends AsyncDisposable {
@@ -81,7 +82,9 @@ export async function createServer(config: Config, logger: Logger, overrides: Ov
         maxDelayMs: claude.retry.maxDelay,
       },
       budget: new RetryBudget(),
-      random: overrides.random ?? Math.random,
+      random: Math.random,
+      sleep: (milliseconds, signal) => setTimeout(milliseconds, undefined, { signal }),
+      ...overrides.retrier,
     },
     defaults: claude,
     heartbeatMs: serving.heartbeat,
@@ -159,14 +162,17 @@ export async function createServer(config: Config, logger: Logger, overrides: Ov
 
   async function drain(): Promise<void> {
     health.stopServing();
-    await sleep(serving.lameDuck);
+    await setTimeout(serving.lameDuck);
     health.endWatches();
     const drained = listener.close();
-    const timer = setTimeout(() => {
-      shutdown.abort(new ParleyError("SHUTTING_DOWN", "this replica is shutting down"));
-    }, serving.drain);
+    const inTime = new AbortController();
+    const overtime = setTimeout(serving.drain, undefined, inTime).then(
+      () => shutdown.abort(new ParleyError("SHUTTING_DOWN", "this replica is shutting down")),
+      () => {},
+    );
     await drained;
-    clearTimeout(timer);
+    inTime.abort();
+    await overtime;
   }
 
   let shuttingDown: Promise<void> | undefined;
@@ -182,10 +188,4 @@ export async function createServer(config: Config, logger: Logger, overrides: Ov
     },
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
-}
-
-function sleep(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, milliseconds);
-  });
 }

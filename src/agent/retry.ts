@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { ClaudeError } from "../errors/claude-error.ts";
 import { isTelling } from "../errors/failure.ts";
 
@@ -40,6 +39,8 @@ export interface Retrier {
   readonly budget: RetryBudget;
   /** Draws a number from 0 to 1. */
   readonly random: () => number;
+  /** Waits for so many milliseconds. Rejects at once when the signal is aborted. */
+  readonly sleep: (milliseconds: number, signal: AbortSignal) => Promise<unknown>;
 }
 
 export interface RetryLimits {
@@ -59,7 +60,7 @@ export interface RetryLimits {
 export async function waitForRetry(
   error: unknown,
   attempt: number,
-  { policy, budget, random }: Retrier,
+  { policy, budget, random, sleep }: Retrier,
   { signal, deadline }: RetryLimits,
 ): Promise<boolean> {
   signal.throwIfAborted();
@@ -70,8 +71,7 @@ export async function waitForRetry(
   const told = error instanceof ClaudeError ? (error.answer.retryAfterMs ?? 0) : 0;
   const delay = Math.max(told, backOff);
   if (told > policy.maxDelayMs || performance.now() + delay >= deadline) return false;
-  // The sleep ends with an AbortError of its own when the signal is aborted.
-  await sleep(delay, undefined, { signal }).catch(() => signal.throwIfAborted());
+  await sleep(delay, signal).catch(() => signal.throwIfAborted());
   return true;
 }
 

@@ -1,9 +1,10 @@
 import type { MessageCreateParamsStreaming } from "@anthropic-ai/sdk/resources/messages";
 import { ClaudeError } from "../errors/claude-error.ts";
 import { ParleyError } from "../errors/parley-error.ts";
-import type { MessageStream, StreamEvent } from "../upstream/message-stream.ts";
+import { Answer } from "../upstream/answer.ts";
+import type { MessageStream } from "../upstream/message-stream.ts";
+import type { StreamEvent } from "../upstream/stream-event.ts";
 import type { Upstream } from "../upstream/upstream.ts";
-import { Answer } from "./answer.ts";
 import { type Retrier, type RetryLimits, waitForRetry } from "./retry.ts";
 
 export interface TurnRequest {
@@ -24,8 +25,6 @@ export class TurnProgress {
   attempts = 0;
   /** The answer so far, of the latest request. */
   answer = new Answer(undefined);
-  /** Whether any of the answer has been handed on. */
-  delivered = false;
 }
 
 /**
@@ -45,12 +44,8 @@ export async function* turn(
 ): AsyncGenerator<readonly StreamEvent[], void, undefined> {
   const { stream, begun } = await begin(request, progress, dependencies, limits);
   try {
-    progress.delivered = true;
     yield begun;
-    for await (const batch of stream) {
-      addAll(progress.answer, batch);
-      yield batch;
-    }
+    yield* stream;
     dependencies.retrier.budget.succeeded();
   } catch (error) {
     limits.signal.throwIfAborted();
@@ -101,13 +96,12 @@ async function beginOnce(
   signal: AbortSignal,
 ): Promise<Beginning> {
   const stream = await upstream.streamMessage(params, { signal, betas });
-  progress.answer = new Answer(stream.requestId);
+  progress.answer = stream.answer;
   const begun: StreamEvent[] = [];
   try {
     // `message_start` alone is held back: Claude may still turn out to be overloaded.
     while (begun.length < 2) {
       const { value: batch = [] } = await stream.next();
-      addAll(progress.answer, batch);
       begun.push(...batch);
     }
   } catch (error) {
@@ -121,15 +115,4 @@ async function beginOnce(
 function mayFallBack(error: unknown): boolean {
   if (error instanceof ClaudeError) return error.isUnavailable;
   return error instanceof ParleyError && /^UPSTREAM_(TIMEOUT|STREAM_)/.test(error.failure.reason);
-}
-
-function addAll(answer: Answer, batch: readonly StreamEvent[]): void {
-  try {
-    for (const event of batch) answer.add(event);
-  } catch (cause) {
-    throw new ParleyError("UPSTREAM_STREAM_MALFORMED", "Claude's answer could not be understood", {
-      cause,
-      upstreamRequestId: answer.requestId,
-    });
-  }
 }

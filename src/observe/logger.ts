@@ -1,4 +1,4 @@
-import { destination, type Logger, pino } from "pino";
+import { type DestinationStream, destination, type Logger, pino } from "pino";
 import type { LogLevel } from "../config/schema.ts";
 
 export type { Logger } from "pino";
@@ -7,13 +7,15 @@ export interface LoggerOptions {
   readonly level: LogLevel;
   /** Whether lines are for the eyes of a person at a terminal, not JSON. */
   readonly pretty: boolean;
+  /** Where lines go instead of standard output. */
+  readonly stream?: DestinationStream;
 }
 
 /**
  * Logs to standard output, JSON a line. Written in the background, so that a slow collector does not hold up calls;
  * `flushLogger` before the process ends.
  */
-export async function createLogger({ level, pretty }: LoggerOptions): Promise<Logger> {
+export async function createLogger({ level, pretty, stream }: LoggerOptions): Promise<Logger> {
   const options = {
     level,
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
@@ -21,7 +23,7 @@ export async function createLogger({ level, pretty }: LoggerOptions): Promise<Lo
     serializers: { err: serializeError },
     base: null,
   };
-  if (!pretty) return pino(options, destination({ dest: 1, sync: false }));
+  if (!pretty) return pino(options, stream ?? destination({ dest: 1, sync: false }));
   const { default: prettyStream } = await import("pino-pretty");
   return pino(options, prettyStream({ sync: true }));
 }

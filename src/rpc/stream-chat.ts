@@ -5,7 +5,7 @@ import {
   type StreamChatResponse,
   StreamChatResponseSchema,
 } from "../../gen/parley/v1/chat_service_pb.js";
-import type { Answer } from "../agent/answer.ts";
+import type { Answer } from "../upstream/answer.ts";
 import { TurnProgress, turn } from "../agent/turn.ts";
 import { type Method, streaming } from "./call.ts";
 import { eventFromClaude } from "./convert/events.ts";

@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders } from "node:http";
 import type { Dispatcher } from "undici";
 import type { ByteSink, ByteSource } from "./byte-source.ts";
 import { restoreRawJson } from "./raw-json.ts";
+import { connectionError } from "./upstream-errors.ts";
 
 /** The most bytes that a response may have that is not streamed: a page of models, or an error. */
 const MAX_BUFFERED_BYTES = 16 * 1024 * 1024;
@@ -161,7 +162,7 @@ class Exchange implements Dispatcher.DispatchHandler, StreamedBody {
     if (this.isOver) return;
     this.#error = error;
     this.#signal?.removeEventListener("abort", this.#onAbort);
-    this.#reject(error);
+    this.#reject(connectionError(error));
     this.#sink?.fail(error);
   }
 }

@@ -1,17 +1,11 @@
 import type { RawMessageStreamEvent } from "@anthropic-ai/sdk/resources/messages";
 import { ClaudeError } from "../errors/claude-error.ts";
 import { ParleyError } from "../errors/parley-error.ts";
+import { Answer } from "./answer.ts";
 import type { ByteSink, ByteSource } from "./byte-source.ts";
 import { type ServerSentEvent, SseDecoder } from "./sse-decoder.ts";
+import type { StreamEvent } from "./stream-event.ts";
 import { bodyError } from "./upstream-errors.ts";
-
-/** One of Claude's events. */
-export interface StreamEvent {
-  /** The event, parsed. A kind that the SDK's types do not know has only `type` for sure. */
-  readonly event: RawMessageStreamEvent;
-  /** Its exact JSON text: for the parts of it that must not be re-written. */
-  readonly json: string;
-}
 
 /** What may wait for a reader before the connection is paused, in bytes of the body. */
 const HIGH_WATER_BYTES = 64 * 1024;
@@ -26,6 +20,8 @@ const HIGH_WATER_BYTES = 64 * 1024;
 export class MessageStream implements AsyncIterableIterator<readonly StreamEvent[], undefined>, ByteSink {
   /** The `request-id` of the response. */
   readonly requestId: string | undefined;
+  /** What has been received of the answer, which can be more than has been read. */
+  readonly answer: Answer;
   readonly #source: ByteSource;
   readonly #decoder = new SseDecoder();
   #queue: StreamEvent[] = [];
@@ -39,6 +35,7 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
   constructor(source: ByteSource, requestId: string | undefined) {
     this.#source = source;
     this.requestId = requestId;
+    this.answer = new Answer(requestId);
     source.start(this);
   }
 
@@ -74,10 +71,7 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
   data(chunk: Uint8Array): void {
     if (this.#complete || this.#failure !== undefined) return;
     try {
-      for (const received of this.#decoder.decode(chunk)) {
-        this.#take(received);
-        if (this.#complete) break;
-      }
+      this.#decoder.decode(chunk, this.#take);
     } catch (error) {
       this.#fail(error instanceof ClaudeError || error instanceof ParleyError ? error : this.#malformed(error));
     }
@@ -103,8 +97,8 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
     this.#fail(bodyError(error, this.requestId));
   }
 
-  #take({ name, data }: ServerSentEvent): void {
-    if (name === "ping" || data === "") return;
+  readonly #take = ({ name, data }: ServerSentEvent): void => {
+    if (this.#complete || name === "ping" || data === "") return;
     const event = JSON.parse(data) as RawMessageStreamEvent;
     const type: unknown = event?.type;
     if (typeof type !== "string") throw new TypeError("an event without a type");
@@ -112,9 +106,10 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
     if (type === "error") throw this.#errorEvent(event);
     if (this.#started === (type === "message_start")) throw new TypeError("message_start is not the first event");
     this.#started = true;
+    this.answer.add({ event, json: data });
     this.#queue.push({ event, json: data });
     if (type === "message_stop") this.#complete = true;
-  }
+  };
 
   #errorEvent(event: object): ClaudeError {
     const { error, request_id } = event as {

@@ -6,7 +6,7 @@ import { ParleyError } from "../errors/parley-error.ts";
 /** What the SDK throws, in our terms. `resource` is what was asked for, for a 404. */
 export function requestError(error: unknown, resource: { readonly type: string; readonly name: string }): Error {
   if (isTelling(error)) return error;
-  if (error instanceof APIConnectionError) return connectionError(error);
+  if (error instanceof APIConnectionError && error.cause instanceof TransportError) return error.cause.error;
   if (error instanceof APIError && error.status !== undefined) return statusError(error, resource);
   if (error instanceof AnthropicError) {
     // The SDK's own complaints are about credentials: a key function that fails, or a token exchange.
@@ -30,14 +30,30 @@ export function bodyError(error: Error, requestId: string | undefined): Error {
     : new ParleyError("UPSTREAM_STREAM_TRUNCATED", "the connection to Claude broke in the middle of an answer", more);
 }
 
-function connectionError(error: APIConnectionError): ParleyError {
-  switch (codeOf(error.cause)) {
-    case "UND_ERR_HEADERS_TIMEOUT":
-    case "UND_ERR_BODY_TIMEOUT":
-      return new ParleyError("UPSTREAM_TIMEOUT", "Claude did not answer in time", { cause: error });
-    default:
-      return new ParleyError("UPSTREAM_UNREACHABLE", "Claude cannot be reached", { cause: error });
+/**
+ * Carries an error of ours through the SDK, which looks for the word "timeout" in what `fetch` throws, also in its
+ * `cause`, and where it finds it throws the error away.
+ */
+export class TransportError extends Error {
+  override readonly name = "TransportError";
+  readonly error: ParleyError;
+
+  constructor(error: ParleyError) {
+    super("no response");
+    this.error = error;
   }
+}
+
+/** What keeps an answer from beginning, in our terms. An abort stays what it is. */
+export function connectionError(error: Error): Error {
+  if (error.name === "AbortError") return error;
+  const code = codeOf(error);
+  const inTime = code !== "UND_ERR_HEADERS_TIMEOUT" && code !== "UND_ERR_BODY_TIMEOUT";
+  return new TransportError(
+    inTime
+      ? new ParleyError("UPSTREAM_UNREACHABLE", `Claude cannot be reached (${code ?? error.name})`, { cause: error })
+      : new ParleyError("UPSTREAM_TIMEOUT", "Claude did not begin to answer in time", { cause: error }),
+  );
 }
 
 function statusError(error: APIError, resource: { readonly type: string; readonly name: string }): ClaudeError {

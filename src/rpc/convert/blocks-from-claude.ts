@@ -114,9 +114,11 @@ function readCaller(reader: Reader): MessageInitShape<typeof ToolCallerSchema> |
   return caller && { type: caller.string("type"), toolId: caller.string("tool_id") };
 }
 
+/** The shorthand, or blocks. An empty shorthand cannot be told from none. */
 function readTextOrBlocks(reader: Reader): { text?: string; content?: ContentBlock[] } {
   const content = reader.raw("content");
   if (content === undefined) return {};
+  if (content === '""') throw new Mismatch("content is empty");
   return content.startsWith('"')
     ? { text: reader.string("content") }
     : { content: reader.list("content").map(blockFromClaude) };

@@ -1,6 +1,6 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { type StreamChatResponse, StreamChatResponseSchema } from "../../../gen/parley/v1/chat_service_pb.js";
-import type { StreamEvent } from "../../upstream/message-stream.ts";
+import type { StreamEvent } from "../../upstream/stream-event.ts";
 import { blockFromClaude, citationFromClaude } from "./blocks-from-claude.ts";
 import { Reader } from "./reader.ts";
 import { readContainer, readStop, usageFromClaude } from "./response.ts";

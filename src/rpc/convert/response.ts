@@ -10,7 +10,7 @@ import {
   StopReason,
 } from "../../../gen/parley/v1/chat_service_pb.js";
 import { type Usage, UsageSchema } from "../../../gen/parley/v1/usage_pb.js";
-import type { Answer } from "../../agent/answer.ts";
+import type { Answer } from "../../upstream/answer.ts";
 import { blockFromMembers } from "./blocks-from-claude.ts";
 import { Mismatch, Reader } from "./reader.ts";
 

@@ -1,5 +1,5 @@
-import type { StreamEvent } from "../upstream/message-stream.ts";
-import { elements, members } from "../upstream/raw-json.ts";
+import { elements, members } from "./raw-json.ts";
+import type { StreamEvent } from "./stream-event.ts";
 
 /** Members of a JSON object: the exact text of each value. */
 export type Members = ReadonlyMap<string, string>;

@@ -1,0 +1,152 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { create } from "@bufbuild/protobuf";
+import { timestampDate } from "@bufbuild/protobuf/wkt";
+import fc from "fast-check";
+import type { ContentBlockDelta, MessageDelta, StreamChatResponse } from "../../gen/parley/v1/chat_service_pb.js";
+import { ContentBlockSchema } from "../../gen/parley/v1/content_pb.js";
+import type { Usage } from "../../gen/parley/v1/usage_pb.js";
+import { toClaudeBlock } from "../../src/rpc/convert/blocks-to-claude.ts";
+import { eventFromClaude } from "../../src/rpc/convert/events.ts";
+import { withExtra } from "../../src/rpc/convert/exact.ts";
+import { RawJson, stringifyExact } from "../../src/upstream/raw-json.ts";
+import { claudeEvent } from "../support/claude-events.ts";
+import { meaning } from "../support/json-text.ts";
+
+test("every event of Claude's, known and invented, tells the caller all that it told Parley", () => {
+  fc.assert(
+    fc.property(claudeEvent, (json) => {
+      const response = eventFromClaude({ event: JSON.parse(json), json }, "req_1");
+      assert.deepEqual(meaning(eventToClaude(response)), meaning(json));
+    }),
+    { numRuns: 3_000 },
+  );
+});
+
+test("an event of a known kind that has not its form comes out whole, as opaque", () => {
+  const odd = [
+    '{"type":"message_start"}',
+    '{"type":"message_start","message":{"id":7}}',
+    '{"type":"content_block_start","index":0,"content_block":[]}',
+    '{"type":"message_delta","delta":[],"usage":{}}',
+  ];
+  for (const json of odd) {
+    const { event } = eventFromClaude({ event: JSON.parse(json), json }, undefined);
+    assert.deepEqual(event.case === "opaque" && { type: event.value.type, json: event.value.json }, {
+      type: JSON.parse(json).type,
+      json,
+    });
+  }
+});
+
+/** The way back, which only this test needs: what a caller can say of an event that it got. */
+function eventToClaude({ event, extraJson }: StreamChatResponse): string {
+  switch (event.case) {
+    case "messageStart": {
+      const { id, model, usage } = event.value;
+      assert.equal(event.value.upstreamRequestId, "req_1");
+      const message = { id, type: "message", role: "assistant", model, content: [], usage: usageToClaude(usage) };
+      return exact({ type: "message_start", message }, extraJson);
+    }
+    case "contentBlockStart": {
+      const content_block = event.value.contentBlock && toClaudeBlock(event.value.contentBlock, "block");
+      return exact({ type: "content_block_start", index: event.value.index, content_block }, extraJson);
+    }
+    case "contentBlockDelta":
+      return exact(
+        { type: "content_block_delta", index: event.value.index, delta: deltaToClaude(event.value.delta) },
+        extraJson,
+      );
+    case "contentBlockStop":
+      return exact({ type: "content_block_stop", index: event.value.index }, extraJson);
+    case "messageDelta":
+      return exact(
+        { type: "message_delta", delta: stopToClaude(event.value), usage: usageToClaude(event.value.usage) },
+        extraJson,
+      );
+    case "messageStop":
+      return exact({ type: "message_stop" }, extraJson);
+    case "opaque":
+      return event.value.json;
+    default:
+      throw new Error(`unexpected ${event.case}`);
+  }
+}
+
+function exact(value: object, extraJson: string): string {
+  return stringifyExact(withExtra(value, extraJson, "extra_json"));
+}
+
+function deltaToClaude(delta: ContentBlockDelta["delta"]): object {
+  switch (delta.case) {
+    case "text":
+      return { type: "text_delta", text: delta.value };
+    case "partialJson":
+      return { type: "input_json_delta", partial_json: delta.value };
+    case "thinking":
+      return { type: "thinking_delta", thinking: delta.value };
+    case "signature":
+      return { type: "signature_delta", signature: delta.value };
+    case "citation": {
+      const block = create(ContentBlockSchema, { kind: { case: "text", value: { citations: [delta.value] } } });
+      const { citations } = toClaudeBlock(block, "block") as unknown as { citations: [unknown] };
+      return { type: "citations_delta", citation: citations[0] };
+    }
+    case "opaque":
+      return new RawJson(delta.value.json);
+    default:
+      throw new Error("a delta without a kind");
+  }
+}
+
+function stopToClaude({ rawStopReason, stopSequence, stopDetails, container }: MessageDelta): object {
+  return {
+    stop_reason: rawStopReason || null,
+    stop_sequence: stopSequence ?? null,
+    stop_details:
+      stopDetails === undefined
+        ? null
+        : withExtra(
+            {
+              type: stopDetails.type,
+              category: stopDetails.category ?? null,
+              explanation: stopDetails.explanation ?? null,
+            },
+            stopDetails.extraJson,
+            "extra_json",
+          ),
+    container:
+      container === undefined
+        ? null
+        : {
+            id: container.id,
+            expires_at: container.expireTime && timestampDate(container.expireTime).toISOString(),
+            skills:
+              container.skills.length === 0
+                ? null
+                : container.skills.map(({ skillId, type, version }) => ({ skill_id: skillId, type, version })),
+          },
+  };
+}
+
+function usageToClaude(usage: Usage | undefined): object {
+  assert.ok(usage);
+  const told = (members: Record<string, unknown>) =>
+    Object.values(members).some((value) => value !== undefined) ? members : null;
+  const typed = {
+    input_tokens: usage.inputTokens,
+    output_tokens: usage.outputTokens,
+    cache_creation_input_tokens: usage.cacheCreationInputTokens,
+    cache_read_input_tokens: usage.cacheReadInputTokens,
+    cache_creation: told({
+      ephemeral_5m_input_tokens: usage.cacheCreation5mInputTokens,
+      ephemeral_1h_input_tokens: usage.cacheCreation1hInputTokens,
+    }),
+    output_tokens_details: told({ thinking_tokens: usage.thinkingTokens }),
+    server_tool_use: told({ web_search_requests: usage.webSearchRequests, web_fetch_requests: usage.webFetchRequests }),
+    service_tier: usage.serviceTier || null,
+    speed: usage.speed || null,
+    inference_geo: usage.inferenceGeo || null,
+  };
+  return withExtra(typed, usage.extraJson, "extra_json");
+}
