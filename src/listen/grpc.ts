@@ -129,13 +129,14 @@ class GrpcBody implements AsyncIterableIterator<Uint8Array, undefined> {
   readonly #out: Output<Message>;
   readonly #call: Call;
   readonly #context: Controller;
-  readonly #encode: (messages: readonly Message[]) => Uint8Array;
+  readonly #encode: (messages: readonly Message[]) => Iterator<Uint8Array, undefined>;
+  #chunks: Iterator<Uint8Array, undefined> | undefined;
 
   constructor(
     out: Output<Message>,
     call: Call,
     context: Controller,
-    encode: (messages: readonly Message[]) => Uint8Array,
+    encode: (messages: readonly Message[]) => Iterator<Uint8Array, undefined>,
   ) {
     this.#out = out;
     this.#call = call;
@@ -150,8 +151,13 @@ class GrpcBody implements AsyncIterableIterator<Uint8Array, undefined> {
   async next(): Promise<IteratorResult<Uint8Array, undefined>> {
     const trailer = this.#context.responseTrailer;
     try {
-      const { done, value } = await this.#out.next();
-      if (!done) return { done: false, value: this.#encode(value) };
+      for (;;) {
+        const chunk = this.#chunks?.next();
+        if (chunk?.done === false) return chunk;
+        const { done, value } = await this.#out.next();
+        if (done) break;
+        this.#chunks = this.#encode(value);
+      }
       trailer.set(headerGrpcStatus, grpcStatusOk);
     } catch (error) {
       setTrailerStatus(trailer, error instanceof ConnectError ? error : callFailure(this.#call, error));

@@ -2,8 +2,7 @@ import { ParleyError } from "../errors/parley-error.ts";
 
 /**
  * What a streaming RPC writes to, and the wire reads from, in batches: each `next` takes all that was sent since the
- * one before. Between the two nothing is held but one batch: a writer that awaits `taken` after each batch is never
- * ahead of a reader that has stopped reading.
+ * one before. A writer that awaits `wanted` after each batch is never ahead of a reader that has stopped reading.
  */
 export class Output<T> implements AsyncIterableIterator<readonly T[], undefined> {
   readonly #signal: AbortSignal;
@@ -29,9 +28,9 @@ export class Output<T> implements AsyncIterableIterator<readonly T[], undefined>
     else signal.addEventListener("abort", this.#onAbort, { once: true });
   }
 
-  /** Whether all that was sent has been taken. */
-  get isTaken(): boolean {
-    return this.#queue.length === 0;
+  /** Whether the reader waits for more: all that was sent before is on the wire. */
+  get isWanted(): boolean {
+    return this.#wakeReader !== undefined && this.#queue.length === 0;
   }
 
   /** Sends a message. After the end it is dropped. */
@@ -42,12 +41,12 @@ export class Output<T> implements AsyncIterableIterator<readonly T[], undefined>
   }
 
   /**
-   * Waits until the reader has taken all that was sent.
+   * Waits until the reader wants more.
    *
    * @throws what the output failed with.
    */
-  async taken(): Promise<void> {
-    while (this.#state.kind === "open" && this.#queue.length > 0) {
+  async wanted(): Promise<void> {
+    while (this.#state.kind === "open" && !this.isWanted) {
       await new Promise<void>((resolve) => this.#wakeWriters.push(resolve));
     }
     if (this.#state.kind === "failed") throw this.#state.error;
@@ -69,15 +68,16 @@ export class Output<T> implements AsyncIterableIterator<readonly T[], undefined>
 
   async next(): Promise<IteratorResult<readonly T[], undefined>> {
     if (this.#queue.length === 0 && this.#state.kind === "open") {
-      await new Promise<void>((resolve) => {
+      const sent = new Promise<void>((resolve) => {
         this.#wakeReader = resolve;
       });
+      this.#wakeAllWriters();
+      await sent;
       this.#wakeReader = undefined;
     }
     if (this.#queue.length > 0) {
       const batch = this.#queue;
       this.#queue = [];
-      this.#wakeAllWriters();
       return { done: false, value: batch };
     }
     if (this.#state.kind === "failed") throw this.#state.error;

@@ -5,8 +5,8 @@ import {
   type StreamChatResponse,
   StreamChatResponseSchema,
 } from "../../gen/parley/v1/chat_service_pb.js";
-import type { Answer } from "../upstream/answer.ts";
 import { TurnProgress, turn } from "../agent/turn.ts";
+import type { Answer } from "../upstream/answer.ts";
 import { type Method, streaming } from "./call.ts";
 import { eventFromClaude } from "./convert/events.ts";
 import { toTurnRequest } from "./convert/request.ts";
@@ -34,7 +34,7 @@ export function streamChat({ defaults, heartbeatMs, ...dependencies }: RpcDepend
       };
       using heartbeat = createHeartbeat(heartbeatMs, () => {
         // A reader that has stopped needs no sign of life.
-        if (out.isTaken) send(heartbeatEvent());
+        if (out.isWanted) send(heartbeatEvent());
       });
       for await (const batch of turn(request, progress, dependencies, { signal, deadline })) {
         record.firstOutputAt ??= performance.now();
@@ -44,7 +44,7 @@ export function streamChat({ defaults, heartbeatMs, ...dependencies }: RpcDepend
           complete(response, progress.answer, omitFinalMessage);
           send(response);
         }
-        await out.taken();
+        await out.wanted();
       }
     },
   });

@@ -1,5 +1,6 @@
 import { elements, members } from "./raw-json.ts";
 import type { StreamEvent } from "./stream-event.ts";
+import { TextBuilder } from "./text-builder.ts";
 
 /** Members of a JSON object: the exact text of each value. */
 export type Members = ReadonlyMap<string, string>;
@@ -69,7 +70,7 @@ export class Answer {
             this.#output(block.append("thinking", delta.thinking));
             break;
           case "input_json_delta":
-            this.#output(block.appendInput(delta.partial_json));
+            this.#output(block.append("input", delta.partial_json));
             break;
           case "signature_delta":
             block.append("signature", delta.signature);
@@ -130,38 +131,40 @@ export class Answer {
 /** A content block that grows by deltas. */
 class AnswerBlock {
   readonly #start: Members;
-  readonly #texts = new Map<string, string>();
-  #input = "";
-  #citations: string[] | undefined;
+  readonly #texts = new Map<string, TextBuilder>();
+  readonly #citations: string[] = [];
 
   constructor(start: Members) {
     this.#start = start;
   }
 
-  /** Appends to a text of the block. Returns the number of characters. */
+  /** Appends to a member that is a text, or to the JSON text of `input`. Returns the number of characters. */
   append(name: string, text: unknown): number {
-    const appended = string(text);
-    this.#texts.set(name, (this.#texts.get(name) ?? this.#startText(name)) + appended);
-    return appended.length;
-  }
-
-  /** Appends to the arguments of a tool call. Returns the number of characters. */
-  appendInput(partialJson: unknown): number {
-    const appended = string(partialJson);
-    this.#input += appended;
-    return appended.length;
+    if (typeof text !== "string") throw new TypeError("a delta without its text");
+    let builder = this.#texts.get(name);
+    if (builder === undefined) {
+      builder = new TextBuilder();
+      this.#texts.set(name, builder);
+    }
+    builder.append(text);
+    return text.length;
   }
 
   cite(citation: string): void {
-    this.#citations ??= elements(nonNull(this.#start.get("citations")) ?? "[]");
     this.#citations.push(citation);
   }
 
   members(): Members {
     const result = new Map(this.#start);
-    for (const [name, text] of this.#texts) result.set(name, JSON.stringify(text));
-    if (this.#input !== "") result.set("input", this.#input);
-    if (this.#citations !== undefined) result.set("citations", `[${this.#citations.join(",")}]`);
+    for (const [name, builder] of this.#texts) {
+      const appended = builder.toString();
+      if (name !== "input") result.set(name, JSON.stringify(this.#startText(name) + appended));
+      else if (appended !== "") result.set("input", appended);
+    }
+    if (this.#citations.length > 0) {
+      const first = elements(nonNull(this.#start.get("citations")) ?? "[]");
+      result.set("citations", `[${[...first, ...this.#citations].join(",")}]`);
+    }
     return result;
   }
 
@@ -178,11 +181,6 @@ function part(json: string, ...path: readonly string[]): string {
     if (value === undefined) throw new TypeError(`no ${name}`);
     return value;
   }, json);
-}
-
-function string(value: unknown): string {
-  if (typeof value !== "string") throw new TypeError("a delta without its text");
-  return value;
 }
 
 function nonNull(text: string | undefined): string | undefined {

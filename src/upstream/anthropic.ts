@@ -9,6 +9,7 @@ import { MessageStream } from "./message-stream.ts";
 import { elements, members } from "./raw-json.ts";
 import type { Upstream, UpstreamOptions } from "./upstream.ts";
 import { requestError } from "./upstream-errors.ts";
+import { eventStreamOf } from "./whole-message.ts";
 
 export interface AnthropicOptions {
   readonly baseUrl: string;
@@ -27,13 +28,16 @@ export interface AnthropicOptions {
 /** How long a connection is kept for the next request. Below the idle timeouts of common load balancers (60 s). */
 const KEEP_ALIVE_MS = 50_000;
 
+/** What a socket may read ahead. At Node's default, 64 KiB, one that is paused nearly always holds twice as much. */
+const SOCKET_HIGH_WATER_BYTES = 16 * 1024;
+
 /** The SDK's own timer, which ends with the headers, must not fire before ours: 24 days is the longest of a timer. */
 const SDK_TIMEOUT_MS = 2_147_483_647;
 
 /** Claude through the official SDK, which builds requests, authenticates them and reads errors. */
 export function createAnthropicUpstream(options: AnthropicOptions): Upstream {
   const pool = {
-    connect: { timeout: options.connectTimeoutMs },
+    connect: { timeout: options.connectTimeoutMs, highWaterMark: SOCKET_HIGH_WATER_BYTES },
     keepAliveTimeout: KEEP_ALIVE_MS,
     keepAliveMaxTimeout: KEEP_ALIVE_MS,
     pipelining: 1,
@@ -85,11 +89,19 @@ export function createAnthropicUpstream(options: AnthropicOptions): Upstream {
     streamMessage: (params, callOptions) =>
       request(
         { type: "model", name: params.model },
-        (client) => client.messages.create(params, requestOptions(callOptions)).asResponse(),
-        (response) => {
+        (client) => {
+          const { stream: _, ...whole } = params;
+          const options = requestOptions(callOptions);
+          return params.max_tokens === 0
+            ? client.messages.create(whole, options).asResponse()
+            : client.messages.create(params, options).asResponse();
+        },
+        async (response) => {
+          const requestId = response.headers.get("request-id") ?? undefined;
+          if (params.max_tokens === 0) return new MessageStream(eventStreamOf(await response.text()), requestId);
           const body: unknown = response.body;
           if (!isStreamed(body)) throw new TypeError("not an event stream");
-          return new MessageStream(body, response.headers.get("request-id") ?? undefined);
+          return new MessageStream(body, requestId);
         },
       ),
     countTokens: (params, callOptions) =>

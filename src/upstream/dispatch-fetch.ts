@@ -97,7 +97,9 @@ class Exchange implements Dispatcher.DispatchHandler, StreamedBody {
     if (this.#error !== undefined) controller.abort(this.#error);
   }
 
-  onResponseStart(_: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
+  onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
+    // They are views of the first chunk of the response, and would keep it as long as the request lasts.
+    controller.rawHeaders = null;
     if (this.isOver || status < 200) return;
     const head = { status, headers: toHeaders(headers) };
     if (status === 200 && headers["content-type"]?.startsWith("text/event-stream")) {

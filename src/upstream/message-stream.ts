@@ -1,18 +1,21 @@
-import type { RawMessageStreamEvent } from "@anthropic-ai/sdk/resources/messages";
 import { ClaudeError } from "../errors/claude-error.ts";
+import { isTelling } from "../errors/failure.ts";
 import { ParleyError } from "../errors/parley-error.ts";
 import { Answer } from "./answer.ts";
 import type { ByteSink, ByteSource } from "./byte-source.ts";
-import { type ServerSentEvent, SseDecoder } from "./sse-decoder.ts";
-import type { StreamEvent } from "./stream-event.ts";
+import { SseDecoder } from "./sse-decoder.ts";
+import { parseEvent, type StreamEvent } from "./stream-event.ts";
 import { bodyError } from "./upstream-errors.ts";
 
-/** What may wait for a reader before the connection is paused, in bytes of the body. */
-const HIGH_WATER_BYTES = 64 * 1024;
+/** How many bytes may wait for a reader before the connection is paused. */
+const HIGH_WATER_BYTES = 16 * 1024;
+
+/** How many bytes are decoded at a time. Events take several times as much room as the bytes that they come from. */
+const MAX_READ_BYTES = 16 * 1024;
 
 /**
- * Claude's events in batches: each `next` takes all that arrived since the one before. Reading no further pauses the
- * connection.
+ * Claude's events in batches: each `next` takes what arrived since the one before. Reading no further pauses the
+ * connection; what has arrived by then waits as bytes, which take the least room.
  *
  * The iteration ends after `message_stop` and only then. A stream that ends earlier, or holds anything but Claude's
  * events, fails with a ParleyError, and an `error` event with a ClaudeError, in both cases after all events before it.
@@ -20,13 +23,15 @@ const HIGH_WATER_BYTES = 64 * 1024;
 export class MessageStream implements AsyncIterableIterator<readonly StreamEvent[], undefined>, ByteSink {
   /** The `request-id` of the response. */
   readonly requestId: string | undefined;
-  /** What has been received of the answer, which can be more than has been read. */
+  /** What has been read of the answer. */
   readonly answer: Answer;
   readonly #source: ByteSource;
   readonly #decoder = new SseDecoder();
-  #queue: StreamEvent[] = [];
-  #queuedBytes = 0;
+  #chunks: Uint8Array[] = [];
+  #waitingBytes = 0;
   #paused = false;
+  /** What the source ended with. */
+  #end: { readonly error: Error } | undefined;
   #started = false;
   #complete = false;
   #failure: Error | undefined;
@@ -44,17 +49,18 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
   }
 
   async next(): Promise<IteratorResult<readonly StreamEvent[], undefined>> {
-    if (this.#queue.length === 0 && !this.#complete && this.#failure === undefined) {
+    while (!this.#complete && this.#failure === undefined) {
+      const batch = this.#read();
+      if (batch.length > 0) return { done: false, value: batch };
+      if (this.#failure !== undefined) break;
+      if (this.#chunks.length > 0) continue;
+      if (this.#end !== undefined) {
+        this.#fail(this.#end.error);
+        break;
+      }
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
-    }
-    if (this.#queue.length > 0) {
-      const batch = this.#queue;
-      this.#queue = [];
-      this.#queuedBytes = 0;
-      this.#resume();
-      return { done: false, value: batch };
     }
     if (this.#failure !== undefined) throw this.#failure;
     return { done: true, value: undefined };
@@ -62,54 +68,69 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
 
   /** Stops reading. The connection is closed unless the answer was complete. */
   async return(): Promise<IteratorResult<readonly StreamEvent[], undefined>> {
-    if (this.#complete) this.#resume();
-    else this.#fail(new ParleyError("CANCELLED", "the answer is not read to its end"));
-    this.#queue = [];
+    if (!this.#complete) this.#fail(new ParleyError("CANCELLED", "the answer is not read to its end"));
     return { done: true, value: undefined };
   }
 
   data(chunk: Uint8Array): void {
     if (this.#complete || this.#failure !== undefined) return;
-    try {
-      this.#decoder.decode(chunk, this.#take);
-    } catch (error) {
-      this.#fail(error instanceof ClaudeError || error instanceof ParleyError ? error : this.#malformed(error));
-    }
-    this.#queuedBytes += chunk.length;
-    if (this.#queuedBytes > HIGH_WATER_BYTES && !this.#complete && this.#failure === undefined && !this.#paused) {
-      this.#paused = true;
-      this.#source.pause();
-    }
-    if (this.#queue.length > 0) this.#notify();
+    this.#chunks.push(chunk);
+    this.#waitingBytes += chunk.length;
+    this.#regulate();
+    this.#notify();
   }
 
   end(): void {
-    if (this.#complete || this.#failure !== undefined) return;
-    this.#fail(
-      new ParleyError("UPSTREAM_STREAM_TRUNCATED", "Claude's answer ended before it was complete", {
-        upstreamRequestId: this.requestId,
-      }),
-    );
+    const message = "Claude's answer ended before it was complete";
+    const error = new ParleyError("UPSTREAM_STREAM_TRUNCATED", message, { upstreamRequestId: this.requestId });
+    this.fail(error);
   }
 
   fail(error: Error): void {
-    if (this.#complete || this.#failure !== undefined) return;
-    this.#fail(bodyError(error, this.requestId));
+    this.#end ??= { error: bodyError(error, this.requestId) };
+    this.#notify();
   }
 
-  readonly #take = ({ name, data }: ServerSentEvent): void => {
-    if (this.#complete || name === "ping" || data === "") return;
-    const event = JSON.parse(data) as RawMessageStreamEvent;
-    const type: unknown = event?.type;
-    if (typeof type !== "string") throw new TypeError("an event without a type");
+  /** Decodes what has arrived, in nearly all cases all of it. */
+  #read(): readonly StreamEvent[] {
+    const batch: StreamEvent[] = [];
+    try {
+      for (let room = MAX_READ_BYTES; room > 0; ) {
+        const chunk = this.#chunks.shift();
+        if (chunk === undefined) break;
+        if (chunk.length > room) this.#chunks.unshift(chunk.subarray(room));
+        const bytes = chunk.subarray(0, room);
+        room -= bytes.length;
+        this.#waitingBytes -= bytes.length;
+        this.#decoder.decode(bytes, (data) => this.#take(data, batch));
+      }
+    } catch (error) {
+      this.#fail(isTelling(error) ? error : this.#malformed(error));
+    }
+    this.#regulate();
+    return batch;
+  }
+
+  /** Pauses the connection when too much waits, and resumes it when all has been read. */
+  #regulate(): void {
+    if (this.#paused ? this.#waitingBytes > 0 && !this.#complete : this.#waitingBytes <= HIGH_WATER_BYTES) return;
+    this.#paused = !this.#paused;
+    if (this.#paused) this.#source.pause();
+    else this.#source.resume();
+  }
+
+  #take(data: string, batch: StreamEvent[]): void {
+    if (this.#complete) return;
+    const received = parseEvent(data);
+    const type: string = received.event.type;
     if (type === "ping") return;
-    if (type === "error") throw this.#errorEvent(event);
+    if (type === "error") throw this.#errorEvent(received.event);
     if (this.#started === (type === "message_start")) throw new TypeError("message_start is not the first event");
     this.#started = true;
-    this.answer.add({ event, json: data });
-    this.#queue.push({ event, json: data });
+    this.answer.add(received);
+    batch.push(received);
     if (type === "message_stop") this.#complete = true;
-  };
+  }
 
   #errorEvent(event: object): ClaudeError {
     const { error, request_id } = event as {
@@ -133,15 +154,10 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
   }
 
   #fail(error: Error): void {
-    this.#failure = error;
-    this.#source.abort(error);
+    this.#failure ??= error;
+    this.#chunks = [];
+    this.#source.abort(this.#failure);
     this.#notify();
-  }
-
-  #resume(): void {
-    if (!this.#paused) return;
-    this.#paused = false;
-    this.#source.resume();
   }
 
   #notify(): void {

@@ -1,11 +1,3 @@
-/** One event of a `text/event-stream`. */
-export interface ServerSentEvent {
-  /** The `event` field. Empty: none. */
-  readonly name: string;
-  /** The `data` fields, joined by line feeds. */
-  readonly data: string;
-}
-
 /** The most bytes that one event may have: what an upstream that sends no line end could make us hold. */
 const MAX_EVENT_BYTES = 64 * 1024 * 1024;
 
@@ -14,8 +6,8 @@ const CR = 0x0d;
 
 /**
  * Decodes a `text/event-stream` (WHATWG HTML, 9.2.6) from chunks that may be cut anywhere, also inside a character or
- * between CR and LF. An event that is not finished by an empty line when the stream ends is dropped, as the
- * specification wants.
+ * between CR and LF. Of an event only its data is handed on: Claude's data says by itself what it is. An event that is
+ * not finished by an empty line when the stream ends is dropped, as the specification wants.
  */
 export class SseDecoder {
   readonly #utf8 = new TextDecoder("utf-8", { fatal: true });
@@ -23,49 +15,54 @@ export class SseDecoder {
   #rest: Uint8Array[] = [];
   /** The last line ended with a CR: an LF that follows belongs to it. */
   #afterCr = false;
-  #name = "";
   #data: string[] = [];
   /** Bytes of the event that has not ended. */
   #length = 0;
 
   /**
-   * Takes a chunk, and hands on the events that it completes.
+   * Takes a chunk, and hands on the data of the events that it completes.
    *
    * @throws {TypeError} at bytes that are not UTF-8, after the events before them.
    * @throws {RangeError} when an event is too long.
    */
-  decode(chunk: Uint8Array, emit: (event: ServerSentEvent) => void): void {
+  decode(chunk: Uint8Array, emit: (data: string) => void): void {
     this.#length += chunk.length;
     if (this.#length > MAX_EVENT_BYTES) throw new RangeError("event too long");
     const end = Math.max(chunk.lastIndexOf(LF), chunk.lastIndexOf(CR)) + 1;
     if (end > 0) {
-      const lines = Buffer.concat([...this.#rest, chunk.subarray(0, end)]);
+      // Only the line that was cut is put together again: the others are decoded where they are.
+      const start = this.#rest.length > 0 ? firstLineEnd(chunk) : 0;
+      if (start > 0) this.#decodeLines(Buffer.concat([...this.#rest, chunk.subarray(0, start)]), emit);
       this.#rest = [];
-      let text: string;
-      try {
-        text = this.#utf8.decode(lines);
-      } catch {
-        this.#decodeEach(lines, emit);
-        return;
-      }
-      this.#lines(text, emit);
+      this.#decodeLines(chunk.subarray(start, end), emit);
     }
-    // The chunk's memory may be used again by those who own it.
-    if (end < chunk.length) this.#rest.push(chunk.slice(end));
+    // A copy: a view would keep all of the chunk.
+    if (end < chunk.length) this.#rest.push(new Uint8Array(chunk.subarray(end)));
+  }
+
+  #decodeLines(lines: Uint8Array, emit: (data: string) => void): void {
+    if (lines.length === 0) return;
+    let text: string;
+    try {
+      text = this.#utf8.decode(lines);
+    } catch {
+      this.#decodeEach(lines, emit);
+      return;
+    }
+    this.#lines(text, emit);
   }
 
   /** Decodes line by line, up to the one that cannot be decoded. */
-  #decodeEach(lines: Uint8Array, emit: (event: ServerSentEvent) => void): void {
-    let start = 0;
-    for (const [index, byte] of lines.entries()) {
-      if (byte !== LF && byte !== CR) continue;
-      this.#lines(this.#utf8.decode(lines.subarray(start, index + 1)), emit);
-      start = index + 1;
+  #decodeEach(lines: Uint8Array, emit: (data: string) => void): void {
+    for (let start = 0; start < lines.length; ) {
+      const end = start + firstLineEnd(lines.subarray(start));
+      this.#lines(this.#utf8.decode(lines.subarray(start, end)), emit);
+      start = end;
     }
   }
 
   /** Takes whole lines, with their ends. */
-  #lines(source: string, emit: (event: ServerSentEvent) => void): void {
+  #lines(source: string, emit: (data: string) => void): void {
     let text = this.#afterCr && source.startsWith("\n") ? source.slice(1) : source;
     this.#afterCr = source.endsWith("\r");
     if (text.includes("\r")) text = text.replace(/\r\n?/g, "\n");
@@ -77,20 +74,21 @@ export class SseDecoder {
         this.#field(line);
         continue;
       }
-      const event = this.#data.length > 0 ? { name: this.#name, data: this.#data.join("\n") } : undefined;
-      this.#name = "";
+      const data = this.#data;
       this.#data = [];
       this.#length = 0;
-      if (event !== undefined) emit(event);
+      if (data.length > 0) emit(data.length === 1 ? (data[0] ?? "") : data.join("\n"));
     }
   }
 
   #field(line: string): void {
     const colon = line.indexOf(":");
-    const name = colon === -1 ? line : line.slice(0, colon);
-    if (name !== "data" && name !== "event") return;
-    const value = colon === -1 ? "" : line.slice(line[colon + 1] === " " ? colon + 2 : colon + 1);
-    if (name === "event") this.#name = value;
-    else this.#data.push(value);
+    if ((colon === -1 ? line : line.slice(0, colon)) !== "data") return;
+    this.#data.push(colon === -1 ? "" : line.slice(line[colon + 1] === " " ? colon + 2 : colon + 1));
   }
+}
+
+/** The position after the first line end of a chunk that has one. */
+function firstLineEnd(chunk: Uint8Array): number {
+  return chunk.findIndex((byte) => byte === LF || byte === CR) + 1;
 }

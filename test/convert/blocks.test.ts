@@ -95,12 +95,10 @@ function parleyBlock(): fc.Arbitrary<ContentBlock> {
     .record({ citedText: text, location, extraJson: extraJson() })
     .map((init) => create(CitationSchema, init));
   const media = fc.oneof(
-    fc
-      .record({ bytes: fc.uint8Array(), mediaType: name })
-      .map(({ bytes, mediaType }) => ({
-        source: { case: "data" as const, value: bytes as Uint8Array<ArrayBuffer> },
-        mediaType,
-      })),
+    fc.record({ bytes: fc.uint8Array(), mediaType: name }).map(({ bytes, mediaType }) => ({
+      source: { case: "data" as const, value: bytes as Uint8Array<ArrayBuffer> },
+      mediaType,
+    })),
     fc.record({ source: text.map((value) => ({ case: "url" as const, value })) }),
     fc.record({ source: text.map((value) => ({ case: "fileId" as const, value })) }),
   );

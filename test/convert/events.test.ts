@@ -10,13 +10,14 @@ import { toClaudeBlock } from "../../src/rpc/convert/blocks-to-claude.ts";
 import { eventFromClaude } from "../../src/rpc/convert/events.ts";
 import { withExtra } from "../../src/rpc/convert/exact.ts";
 import { RawJson, stringifyExact } from "../../src/upstream/raw-json.ts";
+import { parseEvent } from "../../src/upstream/stream-event.ts";
 import { claudeEvent } from "../support/claude-events.ts";
 import { meaning } from "../support/json-text.ts";
 
 test("every event of Claude's, known and invented, tells the caller all that it told Parley", () => {
   fc.assert(
     fc.property(claudeEvent, (json) => {
-      const response = eventFromClaude({ event: JSON.parse(json), json }, "req_1");
+      const response = eventFromClaude(parseEvent(json), "req_1");
       assert.deepEqual(meaning(eventToClaude(response)), meaning(json));
     }),
     { numRuns: 3_000 },
@@ -31,7 +32,7 @@ test("an event of a known kind that has not its form comes out whole, as opaque"
     '{"type":"message_delta","delta":[],"usage":{}}',
   ];
   for (const json of odd) {
-    const { event } = eventFromClaude({ event: JSON.parse(json), json }, undefined);
+    const { event } = eventFromClaude(parseEvent(json), undefined);
     assert.deepEqual(event.case === "opaque" && { type: event.value.type, json: event.value.json }, {
       type: JSON.parse(json).type,
       json,

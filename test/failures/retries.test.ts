@@ -51,7 +51,11 @@ describe("a failed request is made again", () => {
   test("at once, when Claude asks for no wait", async () => {
     const retry = { baseDelay: 3_600_000, maxDelay: 3_600_000 };
     const script = { steps: [{ respond: { ...overloaded, headers: { "retry-after": "0" } } }, { respond: answer }] };
-    await using service = await startService({ script, config: { claude: { retry } }, overrides: { retrier: { random: () => 0 } } });
+    await using service = await startService({
+      script,
+      config: { claude: { retry } },
+      overrides: { retrier: { random: () => 0 } },
+    });
     await service.chat.chat(request);
   });
 

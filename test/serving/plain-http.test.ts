@@ -23,7 +23,11 @@ after(() => service[Symbol.asyncDispose]());
 const chat = (text: string) => JSON.stringify({ messages: [{ role: "ROLE_USER", text }] });
 const streamed = (text: string) => JSON.stringify({ chat: { messages: [{ role: "ROLE_USER", text }] } });
 
-function post(path: string, body: string | Uint8Array<ArrayBuffer>, headers: Record<string, string> = {}): Promise<Response> {
+function post(
+  path: string,
+  body: string | Uint8Array<ArrayBuffer>,
+  headers: Record<string, string> = {},
+): Promise<Response> {
   const type = { "content-type": "application/json" };
   return fetch(`${service.url}/parley.v1.${path}`, { method: "POST", body, headers: { ...type, ...headers } });
 }

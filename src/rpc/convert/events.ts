@@ -1,6 +1,6 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { type StreamChatResponse, StreamChatResponseSchema } from "../../../gen/parley/v1/chat_service_pb.js";
-import type { StreamEvent } from "../../upstream/stream-event.ts";
+import { type StreamEvent, textDeltas } from "../../upstream/stream-event.ts";
 import { blockFromClaude, citationFromClaude } from "./blocks-from-claude.ts";
 import { Reader } from "./reader.ts";
 import { readContainer, readStop, usageFromClaude } from "./response.ts";
@@ -61,22 +61,23 @@ function typedEvent({ event, json }: StreamEvent, requestId: string | undefined)
   }
 }
 
-/** Deltas that append a text: which member of the delta holds it, and which field of the proto takes it. */
-const textDeltas = {
-  text_delta: ["text", "text"],
-  input_json_delta: ["partial_json", "partialJson"],
-  thinking_delta: ["thinking", "thinking"],
-  signature_delta: ["signature", "signature"],
-} as const;
+/** Fields of the proto that take the texts of deltas. */
+const textFields = {
+  text_delta: "text",
+  input_json_delta: "partialJson",
+  thinking_delta: "thinking",
+  signature_delta: "signature",
+} as const satisfies Record<keyof typeof textDeltas, string>;
 
 type DeltaEvent = Extract<StreamEvent["event"], { type: "content_block_delta" }>;
 
 function deltaEvent(event: DeltaEvent, json: string): [Event, extraJson: string] {
   const { index, delta } = event;
-  const [member, field] = textDeltas[delta.type as keyof typeof textDeltas] ?? [];
+  const type = delta.type as keyof typeof textDeltas;
+  const member: string | undefined = textDeltas[type];
   const value = (converted: Delta): Event => ({ case: "contentBlockDelta", value: { index, delta: converted } });
-  if (member !== undefined && !hasMoreThan(event, 3) && !hasMoreThan(delta, 2)) {
-    return [value({ case: field, value: (delta as unknown as Record<string, string>)[member] ?? "" }), ""];
+  if (member !== undefined && json === "") {
+    return [value({ case: textFields[type], value: (delta as unknown as Record<string, string>)[member] ?? "" }), ""];
   }
   const reader = readerOf(json, "index");
   if (member === undefined && delta.type !== "citations_delta") {
@@ -88,7 +89,7 @@ function deltaEvent(event: DeltaEvent, json: string): [Event, extraJson: string]
   const converted: Delta =
     member === undefined
       ? { case: "citation", value: citationFromClaude(rest.raw("citation") ?? "") }
-      : { case: field, value: rest.string(member) };
+      : { case: textFields[type], value: rest.string(member) };
   return [value(converted), reader.extraJson()];
 }
 
@@ -109,10 +110,4 @@ function response(event: Event, extraJson: string): StreamChatResponse {
 
 function opaqueEvent({ event, json }: StreamEvent): StreamChatResponse {
   return response({ case: "opaque", value: { type: event.type, json } }, "");
-}
-
-function hasMoreThan(value: object, count: number): boolean {
-  let seen = 0;
-  for (const _ in value) if (++seen > count) return true;
-  return false;
 }
