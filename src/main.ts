@@ -1,10 +1,12 @@
 import { ConfigError, loadConfig } from "./config/config.ts";
+import { routeConsole } from "./observe/console.ts";
 import { createLogger, flushLogger } from "./observe/logger.ts";
 import { createServer } from "./server.ts";
 
 try {
   const config = loadConfig(process.env);
   const logger = await createLogger({ level: config.logLevel, pretty: process.stdout.isTTY === true });
+  routeConsole(logger);
   for (const name of config.ineffective) logger.warn({ name }, "set, but without effect in this version");
   const server = await createServer(config, logger);
   logger.info({ port: server.port, admin_port: server.adminPort, claude: new URL(config.baseUrl).host }, "listening");

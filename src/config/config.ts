@@ -80,13 +80,13 @@ function readFile(path: string | undefined, problems: string[]): FileConfig | un
   }
   const result = fileSchema.safeParse(document.toJS() ?? {});
   if (result.success) return result.data;
-  for (const issue of result.error.issues) {
-    for (const [name, problem] of describe(issue)) {
-      const node = document.getIn(name, true) ?? document.getIn(name.slice(0, -1), true);
-      const offset = (node as { range?: [number, number, number] } | undefined)?.range?.[0] ?? 0;
-      problems.push(`${at(offset)}: ${name.join(".")} ${problem}`);
-    }
-  }
+  const found = result.error.issues.flatMap(describe).map(([name, problem]) => {
+    const node = document.getIn(name, true) ?? document.getIn(name.slice(0, -1), true);
+    const offset = (node as { range?: [number, number, number] } | undefined)?.range?.[0] ?? 0;
+    return { offset, text: `${at(offset)}: ${name.join(".")} ${problem}` };
+  });
+  found.sort((one, other) => one.offset - other.offset);
+  problems.push(...found.map(({ text }) => text));
   return undefined;
 }
 

@@ -1,0 +1,205 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, describe, test } from "node:test";
+import { ConfigError, loadConfig } from "../../src/config/config.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "parley-config-"));
+after(() => rmSync(folder, { recursive: true }));
+
+let files = 0;
+function file(text: string): string {
+  const path = join(folder, `${++files}.yaml`);
+  writeFileSync(path, text);
+  return path;
+}
+
+function problems(env: NodeJS.Dict<string>): readonly string[] {
+  try {
+    loadConfig(env);
+  } catch (error) {
+    assert.ok(error instanceof ConfigError, String(error));
+    return error.problems;
+  }
+  throw new Error("the configuration was accepted");
+}
+
+const key = { ANTHROPIC_API_KEY: "sk-test" };
+
+describe("the environment", () => {
+  test("with nothing but a key is enough", () => {
+    const config = loadConfig(key);
+    assert.equal(config.port, 8_080);
+    assert.equal(config.adminPort, 9_090);
+    assert.equal(config.defaultTimeout, 300_000);
+    assert.equal(config.baseUrl, "https://api.anthropic.com");
+    assert.equal(config.claude.model, "claude-sonnet-5-5");
+    assert.deepEqual(config.ineffective, []);
+  });
+
+  test("sets what it has names for", () => {
+    const config = loadConfig({
+      ...key,
+      PORT: "1",
+      ADMIN_PORT: "2",
+      ANTHROPIC_BASE_URL: "http://localhost:8090",
+      CLAUDE_MODEL: "claude-opus-5-5",
+      CLAUDE_MAX_TOKENS: "100",
+      CLAUDE_TIMEOUT_SEC: "7",
+      LOG_LEVEL: "DEBUG",
+      https_proxy: "http://proxy:3128",
+    });
+    const { port, adminPort, baseUrl, claude, defaultTimeout, logLevel, proxy } = config;
+    assert.deepEqual(
+      { port, adminPort, baseUrl, model: claude.model, maxTokens: claude.maxTokens, defaultTimeout, logLevel, proxy },
+      {
+        port: 1,
+        adminPort: 2,
+        baseUrl: "http://localhost:8090",
+        model: "claude-opus-5-5",
+        maxTokens: 100,
+        defaultTimeout: 7_000,
+        logLevel: "debug",
+        proxy: { httpProxy: "", httpsProxy: "http://proxy:3128", noProxy: "" },
+      },
+    );
+  });
+
+  test("is told all that is wrong with it at once, by name and with what is allowed", () => {
+    const found = problems({
+      PORT: "http",
+      ADMIN_PORT: "70000",
+      CLAUDE_MAX_TOKENS: "0",
+      CLAUDE_TIMEOUT_SEC: "1.5",
+      LOG_LEVEL: "loud",
+      ANTHROPIC_BASE_URL: "ftp://example.com",
+      ANTHROPIC_API_KEY: "a",
+      ANTHROPIC_API_KEY_FILE: join(folder, "missing"),
+      CLAUDE_MAX_TOKEN: "5",
+      PARLEY_CONFIG: join(folder, "missing.yaml"),
+    });
+    for (const pattern of [
+      /^PORT must be a whole number from 0 to 65535, but is "http"$/,
+      /^ADMIN_PORT must be .* but is "70000"$/,
+      /^CLAUDE_MAX_TOKENS must be a whole number from 1 to 1000000, but is "0"$/,
+      /^CLAUDE_TIMEOUT_SEC must be .* but is "1.5"$/,
+      /^LOG_LEVEL must be one of trace, debug, .* but is "loud"$/,
+      /^ANTHROPIC_BASE_URL must be an http or https URL/,
+      /^ANTHROPIC_API_KEY and ANTHROPIC_API_KEY_FILE are set: keep one/,
+      /^CLAUDE_MAX_TOKEN is unknown: is CLAUDE_MAX_TOKENS meant\?$/,
+      /^PARLEY_CONFIG: .*missing\.yaml cannot be read \(ENOENT\)$/,
+    ]) {
+      assert.ok(
+        found.some((problem) => pattern.test(problem)),
+        `${pattern} in ${found.join("\n")}`,
+      );
+    }
+  });
+
+  test("without a credential says how to get one, and how to do without", () => {
+    const [problem, ...others] = problems({});
+    assert.deepEqual(others, []);
+    assert.match(problem ?? "", /ANTHROPIC_API_KEY.*ANTHROPIC_API_KEY_FILE.*federation.*npm run demo/);
+  });
+
+  test("with half of a federation says which half is missing", () => {
+    assert.deepEqual(problems({ ANTHROPIC_FEDERATION_RULE_ID: "fdrl_1" }), [
+      "ANTHROPIC_ORGANIZATION_ID must be set beside ANTHROPIC_FEDERATION_RULE_ID",
+      "ANTHROPIC_IDENTITY_TOKEN_FILE must be set beside ANTHROPIC_FEDERATION_RULE_ID",
+    ]);
+  });
+
+  test("with a key beside a federation is refused: the key would win in silence", () => {
+    const [problem] = problems({ ...key, ANTHROPIC_FEDERATION_RULE_ID: "fdrl_1" });
+    assert.match(problem ?? "", /ANTHROPIC_API_KEY and ANTHROPIC_FEDERATION_RULE_ID are set/);
+  });
+
+  test("may have names of others, and of what Kubernetes makes of a service called parley", () => {
+    loadConfig({
+      ...key,
+      CLAUDE_CODE_ENTRYPOINT: "cli",
+      PARLEY_PORT: "tcp://10.0.0.1:8080",
+      PARLEY_SERVICE_HOST: "10.0.0.1",
+    });
+  });
+
+  test("tells which of its settings have no effect yet", () => {
+    const { ineffective } = loadConfig({
+      ...key,
+      CLAUDE_REQ_PER_MIN: "60",
+      PARLEY_STORE: "memory",
+      PARLEY_QUOTA: "redis://r",
+    });
+    assert.deepEqual(ineffective, ["CLAUDE_REQ_PER_MIN", "PARLEY_QUOTA"]);
+  });
+});
+
+describe("the file", () => {
+  test("sets what is structured, and the environment goes before it", () => {
+    const path = file(`
+claude:
+  model: claude-opus-5-5
+  maxTokens: 500
+  fallbackModels: [claude-haiku-5-5]
+  retry: { maxAttempts: 5, baseDelay: 50ms }
+server:
+  corsOrigins: ["https://app.example"]
+  drain: 1m
+limits:
+  requestBytes: 64KiB
+logging:
+  level: warn
+`);
+    const config = loadConfig({ ...key, PARLEY_CONFIG: path, CLAUDE_MODEL: "claude-haiku-5-5" });
+    assert.equal(config.claude.model, "claude-haiku-5-5");
+    assert.equal(config.claude.maxTokens, 500);
+    assert.deepEqual(config.claude.fallbackModels, ["claude-haiku-5-5"]);
+    assert.deepEqual(config.claude.retry, { maxAttempts: 5, baseDelay: 50, maxDelay: 20_000 });
+    assert.equal(config.server.drain, 60_000);
+    assert.equal(config.limits.requestBytes, 65_536);
+    assert.equal(config.logLevel, "warn");
+  });
+
+  test("may be empty", () => {
+    assert.equal(loadConfig({ ...key, PARLEY_CONFIG: file("# nothing\n") }).logLevel, "info");
+  });
+
+  test("is told all that is wrong with it at once, by line and name and with what is allowed", () => {
+    const path = file(`
+claude:
+  modle: claude-opus-5-5
+  maxTokens: many
+  retry:
+    maxAttempts: 99
+server:
+  drain: 30
+  tls: { certFile: a.pem }
+limits: [1]
+made_up: true
+`);
+    assert.deepEqual(problems({ ...key, PARLEY_CONFIG: path }), [
+      `${path}:3: claude.modle is unknown`,
+      `${path}:4: claude.maxTokens must be a whole number from 1 to 1000000`,
+      `${path}:6: claude.retry.maxAttempts must be a whole number from 1 to 10`,
+      `${path}:8: server.drain must be a duration from 0s to 1h, for example 0s`,
+      `${path}:9: server.tls.keyFile must be a text`,
+      `${path}:10: limits must be a mapping of names to values`,
+      `${path}:11: made_up is unknown`,
+    ]);
+  });
+
+  test("that is no YAML is told by line", () => {
+    const path = file("claude:\n  model: [a\n");
+    const [problem] = problems({ ...key, PARLEY_CONFIG: path });
+    assert.match(problem ?? "", new RegExp(`^${path}:\\d+: `));
+  });
+
+  test("with TLS files that are not there is refused", () => {
+    const path = file("server: { tls: { certFile: /no/cert.pem, keyFile: /no/key.pem } }");
+    assert.deepEqual(problems({ ...key, PARLEY_CONFIG: path }), [
+      "server.tls: /no/cert.pem cannot be read (ENOENT)",
+      "server.tls: /no/key.pem cannot be read (ENOENT)",
+    ]);
+  });
+});
