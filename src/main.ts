@@ -35,7 +35,17 @@ try {
   process.on("SIGTERM", stop);
   process.on("SIGINT", stop);
 } catch (error) {
-  if (!(error instanceof ConfigError)) throw error;
-  process.stderr.write(`Parley cannot start:\n${error.problems.map((problem) => `- ${problem}\n`).join("")}`);
+  const problems = startProblems(error);
+  if (problems === undefined) throw error;
+  process.stderr.write(`Parley cannot start:\n${problems.map((problem) => `- ${problem}\n`).join("")}`);
   process.exitCode = 1;
+}
+
+/** What the operator can mend. Undefined: the error is of another kind. */
+function startProblems(error: unknown): readonly string[] | undefined {
+  if (error instanceof ConfigError) return error.problems;
+  const { syscall, code, address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
+  if (syscall !== "listen") return undefined;
+  const inUse = code === "EADDRINUSE" ? ", which another process uses: set PORT, or ADMIN_PORT, to another" : "";
+  return [`cannot listen on port ${port} of ${address}${inUse} (${code})`];
 }

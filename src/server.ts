@@ -166,7 +166,7 @@ export async function createServer(config: Config, logger: Logger, overrides: Ov
     health.endWatches();
     const drained = listener.close();
     const inTime = new AbortController();
-    const overtime = setTimeout(serving.drain, undefined, inTime).then(
+    const overtime = setTimeout(serving.drain, undefined, { signal: inTime.signal }).then(
       () => shutdown.abort(new ParleyError("SHUTTING_DOWN", "this replica is shutting down")),
       () => {},
     );

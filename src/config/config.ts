@@ -1,10 +1,12 @@
 import { accessSync, constants, readFileSync } from "node:fs";
+import { createSecureContext } from "node:tls";
 import { LineCounter, parseDocument } from "yaml";
 import type { z } from "zod";
 import type { Credential } from "./credential.ts";
 import { type CredentialSource, type Environment, readEnvironment } from "./environment.ts";
 import { type FileConfig, fileSchema } from "./schema.ts";
 import { secretFile, secretValue } from "./secret.ts";
+import { readTls, type TlsFiles } from "./tls-files.ts";
 
 /** All that can be set, in the form that the service uses. Durations are in milliseconds, sizes in bytes. */
 export interface Config extends Omit<FileConfig, "logging"> {
@@ -41,7 +43,7 @@ export function loadConfig(env: NodeJS.Dict<string>): Config {
   const environment = readEnvironment(env, problems);
   const file = readFile(environment.configFile, problems);
   const credential = credentialOf(environment.credential, problems);
-  for (const path of Object.values(file?.server.tls ?? {})) checkReadable(path, "server.tls", problems);
+  if (file?.server.tls !== undefined) checkTls(file.server.tls, problems);
   if (problems.length > 0 || file === undefined || credential === undefined) throw new ConfigError(problems);
   const { claude, logging, ...rest } = file;
   return {
@@ -108,6 +110,17 @@ function credentialOf(source: CredentialSource | undefined, problems: string[]):
       return source;
     default:
       return undefined;
+  }
+}
+
+function checkTls(files: TlsFiles, problems: string[]): void {
+  const before = problems.length;
+  for (const [name, path] of Object.entries(files)) checkReadable(path, `server.tls.${name}`, problems);
+  if (problems.length > before) return;
+  try {
+    createSecureContext(readTls(files));
+  } catch (error) {
+    problems.push(`server.tls: the files cannot be used: ${(error as Error).message}`);
   }
 }
 

@@ -5,7 +5,9 @@ import { count, duration, size } from "./units.ts";
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-const text = z.string("must be a text").min(1, "must not be empty");
+const text = z
+  .string({ error: ({ input }) => (input === undefined ? "must be set" : "must be a text") })
+  .min(1, "must not be empty");
 const texts = z.array(text, "must be a list of texts");
 
 /** An object with a fixed set of members, all of which have defaults. */

@@ -8,9 +8,10 @@ import {
   type ServerHttp2Session,
 } from "node:http2";
 import type { AddressInfo, Server, Socket } from "node:net";
+import { readTls, type TlsFiles } from "../config/tls-files.ts";
 import { guardSession, type SessionLimits } from "./http2-session.ts";
 import { sniff } from "./sniff.ts";
-import { readTls, reloadTls, type TlsFiles } from "./tls.ts";
+import { reloadTls } from "./tls.ts";
 
 export interface HttpLimits extends SessionLimits {
   /** The most bytes that the header of a request may have. */

@@ -1,29 +1,9 @@
-import { readFileSync, unwatchFile, watchFile } from "node:fs";
+import { unwatchFile, watchFile } from "node:fs";
 import type { Http2SecureServer } from "node:http2";
-
-/** Files in PEM form. */
-export interface TlsFiles {
-  readonly certFile: string;
-  readonly keyFile: string;
-  /** Authorities that client certificates must come from. Unset: clients need none. */
-  readonly clientCaFile?: string | undefined;
-}
+import { readTls, type TlsFiles } from "../config/tls-files.ts";
 
 /** How often files are looked at for a change, in milliseconds. */
 const LOOK_INTERVAL_MS = 1_000;
-
-/**
- * Reads the files.
- *
- * @throws {Error} when one cannot be read.
- */
-export function readTls({ certFile, keyFile, clientCaFile }: TlsFiles): { cert: Buffer; key: Buffer; ca?: Buffer } {
-  return {
-    cert: readFileSync(certFile),
-    key: readFileSync(keyFile),
-    ...(clientCaFile !== undefined && { ca: readFileSync(clientCaFile) }),
-  };
-}
 
 /**
  * Gives the server new certificates when their files change; connections that are open keep theirs. Files that do not

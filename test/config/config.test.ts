@@ -183,7 +183,7 @@ made_up: true
       `${path}:4: claude.maxTokens must be a whole number from 1 to 1000000`,
       `${path}:6: claude.retry.maxAttempts must be a whole number from 1 to 10`,
       `${path}:8: server.drain must be a duration from 0s to 1h, for example 0s`,
-      `${path}:9: server.tls.keyFile must be a text`,
+      `${path}:9: server.tls.keyFile must be set`,
       `${path}:10: limits must be a mapping of names to values`,
       `${path}:11: made_up is unknown`,
     ]);
@@ -198,8 +198,15 @@ made_up: true
   test("with TLS files that are not there is refused", () => {
     const path = file("server: { tls: { certFile: /no/cert.pem, keyFile: /no/key.pem } }");
     assert.deepEqual(problems({ ...key, PARLEY_CONFIG: path }), [
-      "server.tls: /no/cert.pem cannot be read (ENOENT)",
-      "server.tls: /no/key.pem cannot be read (ENOENT)",
+      "server.tls.certFile: /no/cert.pem cannot be read (ENOENT)",
+      "server.tls.keyFile: /no/key.pem cannot be read (ENOENT)",
     ]);
+  });
+
+  test("with TLS files that are no PEM is refused", () => {
+    const certFile = file("not a certificate");
+    const path = file(`server: { tls: { certFile: ${certFile}, keyFile: ${certFile} } }`);
+    const [problem] = problems({ ...key, PARLEY_CONFIG: path });
+    assert.match(problem ?? "", /^server\.tls: the files cannot be used: /);
   });
 });

@@ -9,6 +9,8 @@ import type { Usage } from "../../gen/parley/v1/usage_pb.js";
 import { toClaudeBlock } from "../../src/rpc/convert/blocks-to-claude.ts";
 import { eventFromClaude } from "../../src/rpc/convert/events.ts";
 import { withExtra } from "../../src/rpc/convert/exact.ts";
+import { Reader } from "../../src/rpc/convert/reader.ts";
+import { usageFromClaude } from "../../src/rpc/convert/response.ts";
 import { RawJson, stringifyExact } from "../../src/upstream/raw-json.ts";
 import { parseEvent } from "../../src/upstream/stream-event.ts";
 import { claudeEvent } from "../support/claude-events.ts";
@@ -38,6 +40,26 @@ test("an event of a known kind that has not its form comes out whole, as opaque"
       json,
     });
   }
+});
+
+test("usage that the proto knows leaves nothing over, and what does not fit stays where it was", () => {
+  const known = {
+    input_tokens: 1,
+    output_tokens: 2,
+    cache_creation_input_tokens: 3,
+    cache_read_input_tokens: 4,
+    cache_creation: { ephemeral_5m_input_tokens: 5, ephemeral_1h_input_tokens: 6 },
+    output_tokens_details: { thinking_tokens: 7 },
+    server_tool_use: { web_search_requests: 8, web_fetch_requests: 9 },
+    service_tier: "standard",
+    speed: "fast",
+    inference_geo: "us",
+  };
+  assert.equal(usageFromClaude(Reader.of(JSON.stringify(known))).extraJson, "");
+  const odd = { ...known, server_tool_use: { web_search_requests: 8, web_fetch_requests: "many" }, cache_creation: 5 };
+  const { extraJson, webSearchRequests, webFetchRequests } = usageFromClaude(Reader.of(JSON.stringify(odd)));
+  assert.deepEqual(JSON.parse(extraJson), { cache_creation: 5, server_tool_use: { web_fetch_requests: "many" } });
+  assert.deepEqual([webSearchRequests, webFetchRequests], [8, undefined]);
 });
 
 /** The way back, which only this test needs: what a caller can say of an event that it got. */

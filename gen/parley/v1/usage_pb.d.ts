@@ -107,7 +107,7 @@ export declare type Usage = Message<"parley.v1.Usage"> & {
 
   /**
    * Whether `output_tokens` is Parley's estimate: the stream was cut (by a cancel, a deadline or a fault) before Claude
-   * told the number. The estimate is one token for four bytes of output received.
+   * told the number. The estimate is one token for four characters of output received.
    *
    * @generated from field: bool output_tokens_estimated = 13;
    */

@@ -64,7 +64,7 @@ export class Reader {
   nested(name: string): Reader | undefined {
     const text = this.raw(name);
     if (text === undefined) return undefined;
-    const reader = Reader.of(text);
+    const reader = this.#nested.get(name) ?? Reader.of(text);
     this.#nested.set(name, reader);
     return reader;
   }

@@ -45,7 +45,7 @@ export function usageOf(answer: Answer): Usage {
 export function usageFromClaude(reader: Reader): Usage {
   const count = (name: string) => reader.attempt(name, (usage) => usage.int(name)) ?? 0;
   const counts = (name: string, member: string) =>
-    reader.attempt(name, (usage) => nested(usage, name)?.optionalInt(member));
+    reader.attempt(name, (usage) => usage.nested(name)?.attempt(member, (part) => part.optionalInt(member)));
   const text = (name: string) => reader.attempt(name, (usage) => usage.string(name)) ?? "";
   return create(UsageSchema, {
     inputTokens: count("input_tokens"),
@@ -62,10 +62,6 @@ export function usageFromClaude(reader: Reader): Usage {
     inferenceGeo: text("inference_geo"),
     extraJson: reader.extraJson(),
   });
-}
-
-function nested(reader: Reader, name: string): Reader | undefined {
-  return reader.nested(name);
 }
 
 const stopReasons: Record<string, StopReason> = {
