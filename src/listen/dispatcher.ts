@@ -71,8 +71,7 @@ function dispatch(options: DispatcherOptions, request: NodeRequest, response: Se
     caller: callerOf(request),
     startedAt: performance.now(),
   };
-  const status: { trailer?: Headers | undefined } = {};
-  observe(record, route?.quiet ?? false, response, status, options.observer);
+  observe(record, route?.quiet ?? false, response, options.observer);
   if (route === undefined) {
     writeUnknownMethod(path, record, response);
     return;
@@ -84,10 +83,7 @@ function dispatch(options: DispatcherOptions, request: NodeRequest, response: Se
   const contextValues = createContextValues().set(recordKey, record);
   const universalRequest = universalRequestFromNodeRequest(request, response, undefined, contextValues);
   (sse ?? route.handler)(universalRequest)
-    .then((universalResponse) => {
-      status.trailer = universalResponse.trailer;
-      return universalResponseToNodeResponse(universalResponse, response);
-    })
+    .then((universalResponse) => universalResponseToNodeResponse(universalResponse, response))
     .catch((error: unknown) => {
       // The response cannot be written: the caller is gone, or resets the stream.
       record.code ??= failureOf(error).code;
@@ -124,13 +120,7 @@ function callerOf({ socket }: NodeRequest): string {
 }
 
 /** Tells the observer of a call, from its first byte until the response is closed and the handler has settled. */
-function observe(
-  record: CallRecord,
-  quiet: boolean,
-  response: ServerResponse,
-  status: { readonly trailer?: Headers | undefined },
-  observer: CallObserver,
-): void {
+function observe(record: CallRecord, quiet: boolean, response: ServerResponse, observer: CallObserver): void {
   let finished = false;
   observer.started(record);
   response.once("finish", () => {
@@ -138,9 +128,6 @@ function observe(
   });
   response.once("close", async () => {
     await record.settled;
-    // Reflection is served by Connect alone, and says how it ended in its trailer only.
-    const trailed = status.trailer?.get("grpc-status");
-    if (trailed != null) record.code ??= Number(trailed);
     // An answer that was not written to its end did not reach the caller, however well the handler did.
     if (!finished && (record.code ?? 0) === 0) record.code = Code.Canceled;
     record.code ??= Code.Unknown;

@@ -1,11 +1,12 @@
 import type { DescMethodServerStreaming, DescMethodUnary } from "@bufbuild/protobuf";
-import { type ConnectRouter, createConnectRouter } from "@connectrpc/connect";
+import { type Interceptor as ConnectInterceptor, type ConnectRouter, createConnectRouter } from "@connectrpc/connect";
 import type { UniversalHandlerFn } from "@connectrpc/connect/protocol";
-import type { Method, StreamingMethod, UnaryMethod } from "../rpc/call.ts";
+import { failureOf } from "../errors/connect-error.ts";
+import type { CallRecord, Method, StreamingMethod, UnaryMethod } from "../rpc/call.ts";
 import { LONGEST_TIMER_MS } from "./deadline.ts";
 import { withErrorDetails } from "./error-details.ts";
 import { createGrpcHandler, isGrpc } from "./grpc.ts";
-import { isUnary, openCall, openOutput, runMethod, runUnary, type ServeOptions } from "./serve.ts";
+import { isUnary, openCall, openOutput, recordKey, runMethod, runUnary, type ServeOptions } from "./serve.ts";
 import { createSseHandler } from "./sse.ts";
 
 /** How requests for one RPC are served. */
@@ -29,8 +30,9 @@ export function createRoutes(
   others: (router: ConnectRouter) => void,
   options: ServeOptions,
 ): ReadonlyMap<string, Route> {
-  const newRouter = () =>
+  const newRouter = (...interceptors: ConnectInterceptor[]) =>
     createConnectRouter({
+      interceptors,
       acceptCompression: options.acceptCompression,
       readMaxBytes: options.readMaxBytes,
       maxTimeoutMs: LONGEST_TIMER_MS,
@@ -55,7 +57,7 @@ export function createRoutes(
       unlimited: streams && (method.unlimited ?? false),
     });
   }
-  const router = newRouter();
+  const router = newRouter(recordOutcome);
   others(router);
   for (const handler of router.handlers) {
     const name = handler.requestPath.slice(1);
@@ -72,6 +74,23 @@ const jsonOptions = {
   ignoreUnknownFields: false,
   textDecoder: { decode: (bytes: Uint8Array) => new TextDecoder("utf-8", { fatal: true }).decode(bytes) },
 };
+
+/** Records how the streams end that are no Method, and so do not pass our own interceptors. */
+const recordOutcome: ConnectInterceptor = (next) => async (request) => {
+  const response = await next(request);
+  if (!response.stream) return response;
+  return { ...response, message: recordEnd(response.message, request.contextValues.get(recordKey)) };
+};
+
+async function* recordEnd<T>(messages: AsyncIterable<T>, record: CallRecord): AsyncGenerator<T> {
+  try {
+    yield* messages;
+    record.code = 0;
+  } catch (error) {
+    record.code = failureOf(error).code;
+    throw error;
+  }
+}
 
 /** Serves a method over gRPC-Web and Connect. */
 function register(router: ConnectRouter, method: Method, options: ServeOptions): ConnectRouter {

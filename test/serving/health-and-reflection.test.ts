@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { createClient } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
+import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node";
 import { Health, HealthCheckResponse_ServingStatus as Status } from "../../gen/grpc/health/v1/health_pb.js";
 import * as v1 from "../../gen/grpc/reflection/v1/reflection_pb.js";
 import * as v1alpha from "../../gen/grpc/reflection/v1alpha/reflection_pb.js";
@@ -103,6 +103,20 @@ describe("reflection", () => {
       assert.ok(nothing?.case === "errorResponse" && nothing.value.errorCode === 3);
     });
   }
+
+  test("is recorded with its outcome, quietly, whatever the protocol", async () => {
+    await using other = await startService();
+    for (const transport of [
+      createGrpcTransport({ baseUrl: other.url }),
+      createConnectTransport({ baseUrl: other.url, httpVersion: "2" }),
+    ]) {
+      const client = createClient(v1.ServerReflection, transport);
+      const questions = ask({ messageRequest: { case: "listServices" as const, value: "" } });
+      for await (const _ of client.serverReflectionInfo(questions));
+      const { code, level } = await other.nextCall();
+      assert.deepEqual({ code, level }, { code: "OK", level: "debug" });
+    }
+  });
 
   for (const [name, args, path] of [
     ["Chat over gRPC", ["--http2-prior-knowledge", "--protocol", "grpc"], "Chat"],
