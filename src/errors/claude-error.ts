@@ -31,6 +31,7 @@ interface Rule {
   readonly retryable: boolean;
   /** Claude's own words are not passed on: they are about the operator's account, not about the call. */
   readonly message?: string;
+  readonly alert?: string;
 }
 
 const invalid: Rule = { code: Code.InvalidArgument, retryable: false };
@@ -38,6 +39,7 @@ const credential: Rule = {
   code: Code.Internal,
   retryable: false,
   message: "the service's credential for Claude was refused",
+  alert: "credential_rejected",
 };
 const billingHold: Rule = { code: Code.FailedPrecondition, retryable: false };
 const spent: Rule = { code: Code.ResourceExhausted, retryable: false };
@@ -126,6 +128,7 @@ export class ClaudeError extends Error implements TellingError {
       httpStatus: answer.status,
       upstreamRequestId: answer.requestId,
       violations: rule === invalid ? violationOf(message) : undefined,
+      alert: rule.alert,
       resource: rule === missing ? answer.resource : undefined,
       quota: rule.code === Code.ResourceExhausted ? { subject: `claude:${limit}`, description: message } : undefined,
     };

@@ -24,6 +24,8 @@ export interface Failure {
   readonly upstreamRequestId?: string | undefined;
   readonly violations?: readonly FieldViolation[] | undefined;
   readonly resource?: { readonly type: string; readonly name: string } | undefined;
+  /** Set when nobody but the operator can mend it: the log tells of it at level error, under this name. */
+  readonly alert?: string | undefined;
   readonly quota?: { readonly subject: string; readonly description: string } | undefined;
 }
 

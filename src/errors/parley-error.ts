@@ -18,7 +18,6 @@ const reasons: Record<Reason, readonly [code: Code, retryable: boolean]> = {
   UPSTREAM_STREAM_TRUNCATED: [Code.Unavailable, true],
   UPSTREAM_STREAM_STALLED: [Code.Unavailable, true],
   UPSTREAM_STREAM_MALFORMED: [Code.Unavailable, true],
-  UPSTREAM_CREDENTIAL_REJECTED: [Code.Internal, false],
   UPSTREAM_CREDENTIAL_UNAVAILABLE: [Code.Unavailable, true],
   INTERNAL: [Code.Internal, false],
   CALLER_RATE_LIMITED: [Code.ResourceExhausted, true],

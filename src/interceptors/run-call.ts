@@ -41,9 +41,10 @@ export async function runCall<T>(
 export function callFailure(call: Call, error?: unknown): ConnectError {
   const { record } = call;
   const cause = abortCause(call) ?? error;
-  const { code, reason } = failureOf(cause);
+  const { code, reason, alert } = failureOf(cause);
   record.code = code;
   record.reason = reason;
+  record.alert = alert;
   if (code === Code.Internal && !isTelling(cause)) record.fault = cause;
   return toConnectError(cause, { id: record.id, chatPath: record.chatPath, partial: partialOutput(record) });
 }

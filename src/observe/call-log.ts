@@ -7,8 +7,14 @@ import { statusName } from "./status-name.ts";
 /** Codes that tell of a fault in Parley or behind it, not in the request: INTERNAL, UNAVAILABLE, UNKNOWN, DATA_LOSS. */
 const FAULTS = new Set([2, 13, 14, 15]);
 
-/** Writes one line a call. It holds no prompt, no answer, no token and no key. */
+/**
+ * Writes one line a call, and one more at level error when it raises an alert. They hold no prompt, no answer, no token
+ * and no key.
+ */
 export function logCall(logger: Logger, record: CallRecord, quiet: boolean): void {
+  if (record.alert !== undefined) {
+    logger.error({ call: record.id, alert: record.alert, reason: record.reason }, "the operator must act");
+  }
   const code = record.code ?? 2;
   const level = FAULTS.has(code) ? "warn" : quiet ? "debug" : "info";
   if (!logger.isLevelEnabled(level)) return;
@@ -35,9 +41,6 @@ export function logCall(logger: Logger, record: CallRecord, quiet: boolean): voi
     },
     "call",
   );
-  if (record.reason === "UPSTREAM_CREDENTIAL_REJECTED" || record.reason === "AUTHENTICATION_ERROR") {
-    logger.error({ call: record.id, alert: "credential_rejected" }, "Claude refuses the service's credential");
-  }
 }
 
 function tokens(usage: Usage) {

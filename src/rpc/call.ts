@@ -22,6 +22,8 @@ export interface CallRecord {
   code?: number;
   /** `google.rpc.ErrorInfo.reason`. */
   reason?: string;
+  /** Name of an alert that the failure raises: nobody but the operator can mend it. */
+  alert?: string | undefined;
   /** What was thrown, for an error that says nothing of itself. */
   fault?: unknown;
   /** Path of the ChatRequest in the request message: `""` or `"chat."`. */

@@ -146,89 +146,82 @@ export enum ErrorReason {
   UPSTREAM_STREAM_MALFORMED = 11,
 
   /**
-   * INTERNAL: Claude refused Parley's own credential. The operator is told; callers cannot mend it.
-   *
-   * @generated from enum value: ERROR_REASON_UPSTREAM_CREDENTIAL_REJECTED = 12;
-   */
-  UPSTREAM_CREDENTIAL_REJECTED = 12,
-
-  /**
    * UNAVAILABLE: Parley has no credential for Claude at the moment, for example because the token exchange of workload
    * identity federation failed.
    *
-   * @generated from enum value: ERROR_REASON_UPSTREAM_CREDENTIAL_UNAVAILABLE = 13;
+   * @generated from enum value: ERROR_REASON_UPSTREAM_CREDENTIAL_UNAVAILABLE = 12;
    */
-  UPSTREAM_CREDENTIAL_UNAVAILABLE = 13,
+  UPSTREAM_CREDENTIAL_UNAVAILABLE = 12,
 
   /**
    * INTERNAL: a fault in Parley.
    *
-   * @generated from enum value: ERROR_REASON_INTERNAL = 14;
+   * @generated from enum value: ERROR_REASON_INTERNAL = 13;
    */
-  INTERNAL = 14,
+  INTERNAL = 13,
 
   /**
    * RESOURCE_EXHAUSTED: the caller's rate limit.
    *
-   * @generated from enum value: ERROR_REASON_CALLER_RATE_LIMITED = 15;
+   * @generated from enum value: ERROR_REASON_CALLER_RATE_LIMITED = 14;
    */
-  CALLER_RATE_LIMITED = 15,
+  CALLER_RATE_LIMITED = 14,
 
   /**
    * RESOURCE_EXHAUSTED: the caller's budget.
    *
-   * @generated from enum value: ERROR_REASON_CALLER_BUDGET_EXCEEDED = 16;
+   * @generated from enum value: ERROR_REASON_CALLER_BUDGET_EXCEEDED = 15;
    */
-  CALLER_BUDGET_EXCEEDED = 16,
+  CALLER_BUDGET_EXCEEDED = 15,
 
   /**
    * NOT_FOUND: the events after that sequence number are no longer kept.
    *
-   * @generated from enum value: ERROR_REASON_RUN_EVENTS_EXPIRED = 17;
+   * @generated from enum value: ERROR_REASON_RUN_EVENTS_EXPIRED = 16;
    */
-  RUN_EVENTS_EXPIRED = 17,
+  RUN_EVENTS_EXPIRED = 16,
 
   /**
    * FAILED_PRECONDITION: the run is in a state that it cannot be resumed from.
    *
-   * @generated from enum value: ERROR_REASON_RUN_NOT_RESUMABLE = 18;
+   * @generated from enum value: ERROR_REASON_RUN_NOT_RESUMABLE = 17;
    */
-  RUN_NOT_RESUMABLE = 18,
+  RUN_NOT_RESUMABLE = 17,
 
   /**
    * ABORTED: the conversation has changed since it was read.
    *
-   * @generated from enum value: ERROR_REASON_CONVERSATION_VERSION_CONFLICT = 19;
+   * @generated from enum value: ERROR_REASON_CONVERSATION_VERSION_CONFLICT = 18;
    */
-  CONVERSATION_VERSION_CONFLICT = 19,
+  CONVERSATION_VERSION_CONFLICT = 18,
 
   /**
    * INVALID_ARGUMENT: the request names a tool that Parley does not have.
    *
-   * @generated from enum value: ERROR_REASON_TOOL_NOT_REGISTERED = 20;
+   * @generated from enum value: ERROR_REASON_TOOL_NOT_REGISTERED = 19;
    */
-  TOOL_NOT_REGISTERED = 20,
+  TOOL_NOT_REGISTERED = 19,
 
   /**
    * FAILED_PRECONDITION: the answer does not fit the type that was asked for.
    *
-   * @generated from enum value: ERROR_REASON_STRUCTURED_OUTPUT_INVALID = 21;
+   * @generated from enum value: ERROR_REASON_STRUCTURED_OUTPUT_INVALID = 20;
    */
-  STRUCTURED_OUTPUT_INVALID = 21,
+  STRUCTURED_OUTPUT_INVALID = 20,
 
   /**
    * RESOURCE_EXHAUSTED: the request is larger than Parley accepts.
    *
-   * @generated from enum value: ERROR_REASON_REQUEST_TOO_LARGE = 22;
+   * @generated from enum value: ERROR_REASON_REQUEST_TOO_LARGE = 21;
    */
-  REQUEST_TOO_LARGE = 22,
+  REQUEST_TOO_LARGE = 21,
 
   /**
    * NOT_FOUND: Parley has no such thing. `ResourceInfo` tells which.
    *
-   * @generated from enum value: ERROR_REASON_NOT_FOUND = 23;
+   * @generated from enum value: ERROR_REASON_NOT_FOUND = 22;
    */
-  NOT_FOUND = 23,
+  NOT_FOUND = 22,
 }
 
 /**
