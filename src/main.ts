@@ -7,9 +7,8 @@ try {
   const config = loadConfig(process.env);
   const logger = await createLogger({ level: config.logLevel, pretty: process.stdout.isTTY === true });
   routeConsole(logger);
-  for (const name of config.ineffective) logger.warn({ name }, "set, but without effect in this version");
+  for (const name of config.ineffective) logger.warn({ variable: name }, "set, but without effect in this version");
   const server = await createServer(config, logger);
-  logger.info({ port: server.port, admin_port: server.adminPort, claude: new URL(config.baseUrl).host }, "listening");
 
   // A fault that nobody caught must not take other calls with it. After an exception the state of the process is in
   // doubt: it takes no new calls, lets those in progress end, and makes room for another.
@@ -25,7 +24,8 @@ try {
       process.removeListener(other, stop);
       process.once(other, () => process.exit(1));
     }
-    logger.info({ signal }, "shutting down");
+    const { lameDuck, drain } = config.server;
+    logger.info({ signal, lame_duck_ms: lameDuck, drain_ms: drain }, "shutting down: a second signal ends it at once");
     await server.shutDown();
     await server[Symbol.asyncDispose]();
     logger.info("shut down");
@@ -34,6 +34,8 @@ try {
   };
   process.on("SIGTERM", stop);
   process.on("SIGINT", stop);
+  // Last: whoever reads this may send a signal.
+  logger.info({ port: server.port, admin_port: server.adminPort, claude: new URL(config.baseUrl).host }, "listening");
 } catch (error) {
   const problems = startProblems(error);
   if (problems === undefined) throw error;
@@ -45,7 +47,8 @@ try {
 function startProblems(error: unknown): readonly string[] | undefined {
   if (error instanceof ConfigError) return error.problems;
   const { syscall, code, address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
+  if (syscall === "getaddrinfo") return [`server.host cannot be resolved (${code})`];
   if (syscall !== "listen") return undefined;
   const inUse = code === "EADDRINUSE" ? ", which another process uses: set PORT, or ADMIN_PORT, to another" : "";
-  return [`cannot listen on port ${port} of ${address}${inUse} (${code})`];
+  return [`cannot listen at port ${port} of ${address === "::" ? "all addresses" : address}${inUse} (${code})`];
 }

@@ -12,7 +12,7 @@ import type { Config } from "./config/config.ts";
 import { ParleyError } from "./errors/parley-error.ts";
 import { createValidate } from "./interceptors/validate.ts";
 import { listenAdmin } from "./listen/admin-listener.ts";
-import { createDispatcher } from "./listen/dispatcher.ts";
+import { createDispatcher, LAST_WORDS_MS } from "./listen/dispatcher.ts";
 import { listen } from "./listen/public-listener.ts";
 import { createRoutes } from "./listen/routes.ts";
 import { logCall } from "./observe/call-log.ts";
@@ -43,7 +43,7 @@ export interface Server extends AsyncDisposable {
   /**
    * Shuts down in order: says that it does not serve any more, but takes new calls during the lame duck, so that load
    * balancers can look away; then takes none, and lets those in progress come to their end; those that have not by the
-   * end of the drain get UNAVAILABLE with reason SHUTTING_DOWN.
+   * end of the drain get UNAVAILABLE with reason SHUTTING_DOWN, and a moment to take it.
    */
   shutDown(): Promise<void>;
 }
@@ -165,14 +165,9 @@ export async function createServer(config: Config, logger: Logger, overrides: Ov
     await setTimeout(serving.lameDuck);
     health.endWatches();
     const drained = listener.close();
-    const inTime = new AbortController();
-    const overtime = setTimeout(serving.drain, undefined, { signal: inTime.signal }).then(
-      () => shutdown.abort(new ParleyError("SHUTTING_DOWN", "this replica is shutting down")),
-      () => {},
-    );
-    await drained;
-    inTime.abort();
-    await overtime;
+    await waitAtMost(serving.drain, drained);
+    shutdown.abort(new ParleyError("SHUTTING_DOWN", "this replica is shutting down"));
+    await waitAtMost(LAST_WORDS_MS, drained);
   }
 
   let shuttingDown: Promise<void> | undefined;
@@ -188,4 +183,11 @@ export async function createServer(config: Config, logger: Logger, overrides: Ov
     },
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
+}
+
+async function waitAtMost(milliseconds: number, event: Promise<void>): Promise<void> {
+  const waiting = new AbortController();
+  const timeout = setTimeout(milliseconds, undefined, { signal: waiting.signal }).catch(() => {});
+  await Promise.race([event, timeout]);
+  waiting.abort();
 }

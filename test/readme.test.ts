@@ -1,12 +1,15 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { parse } from "yaml";
+import { NAMES } from "../src/config/environment.ts";
 import { fileSchema } from "../src/config/schema.ts";
 import { parseScript } from "../src/simulator/script/format.ts";
 
 const root = join(import.meta.dirname, "..");
+const tsc = join(root, "node_modules/typescript/bin/tsc");
 const readme = readFileSync(join(root, "README.md"), "utf8");
 
 function blocks(language: string): string[] {
@@ -16,9 +19,13 @@ function blocks(language: string): string[] {
   );
 }
 
+function configBlock(): string {
+  return blocks("yaml").find((text) => text.startsWith("claude:")) ?? "";
+}
+
 describe("the README", () => {
   test("shows the configuration file with its defaults", () => {
-    const [config = ""] = blocks("yaml");
+    const config = configBlock();
     const shown = parse(config) as Record<string, Record<string, unknown>>;
     assert.deepEqual(fileSchema.parse(shown), fileSchema.parse({}));
     for (const [name, defaults] of Object.entries(fileSchema.parse({}))) {
@@ -27,7 +34,7 @@ describe("the README", () => {
   });
 
   test("shows settings that are off by default as the file takes them", () => {
-    const [config = ""] = blocks("yaml");
+    const config = configBlock();
     const { claude, server } = fileSchema.parse(parse(config.replace("# tls:", "tls:").replace("# host:", "host: h")));
     assert.equal(server.host, "h");
     assert.equal(server.tls?.clientCaFile, "ca.crt");
@@ -35,22 +42,28 @@ describe("the README", () => {
   });
 
   test("tells of every variable of the environment", () => {
-    const source = readFileSync(join(root, "src/config/environment.ts"), "utf8");
-    const simulator = readFileSync(join(root, "src/simulator/environment.ts"), "utf8");
-    const names = `${source}${simulator}`.match(/\b(?:[A-Z]+_)+[A-Z]+\b|\bPORT\b/g) ?? [];
-    const missing = [...new Set(names)].filter((name) => !readme.includes(`\`${name}\``));
-    assert.deepEqual(missing, ["LOG_LEVELS", "CREDENTIAL_HELP"]);
+    const simulator = readFileSync(join(root, "src/simulator/environment.ts"), "utf8").match(/\bSIMULATOR_\w+/g) ?? [];
+    assert.ok(simulator.length > 0);
+    const missing = [...NAMES, ...simulator].filter((name) => !readme.includes(`\`${name}\``));
+    assert.deepEqual(missing, []);
   });
 
   test("shows a script that the simulator takes", () => {
-    const [, script = ""] = blocks("yaml");
+    const script = blocks("yaml").find((text) => text.startsWith("steps:")) ?? "";
     assert.equal(parseScript(parse(script)).steps.length, 3);
   });
 
-  test("imports the client from where the package has it", async () => {
+  test("shows a client that compiles against the package", () => {
     const [example = ""] = blocks("ts");
-    const paths = Array.from(example.matchAll(/from "(parley\/.*)"/g), ([, path = ""]) => path);
-    assert.equal(paths.length, 2);
-    for (const path of paths) await import(path);
+    // Inside of the package, whose own name can be imported there.
+    const folder = mkdtempSync(join(root, "node_modules/.readme-"));
+    try {
+      writeFileSync(join(folder, "example.ts"), example);
+      const options = "--noEmit --strict --module nodenext --target esnext --skipLibCheck --types node --ignoreConfig";
+      const { stdout } = spawnSync(process.execPath, [tsc, ...options.split(" "), join(folder, "example.ts")]);
+      assert.equal(stdout.toString(), "");
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 });

@@ -12,6 +12,8 @@ export interface TurnRequest {
   readonly betas: readonly string[];
   /** Models to try, in order, when `params.model` is overloaded or unavailable. */
   readonly fallbackModels: readonly string[];
+  /** Whether the answer that is put together shall have no content: nobody will read it. */
+  readonly omitContent?: boolean;
 }
 
 export interface TurnDependencies {
@@ -23,7 +25,7 @@ export interface TurnDependencies {
 export class TurnProgress {
   /** Requests made to Claude. */
   attempts = 0;
-  /** The answer so far, of the latest request. */
+  /** The answer so far, of the latest request that got one. What an attempt before it had cost is not in its usage. */
   answer = new Answer(undefined);
 }
 
@@ -74,7 +76,7 @@ async function begin(
     for (let attempt = 1; ; attempt++) {
       progress.attempts++;
       try {
-        return await beginOnce(params, request.betas, progress, upstream, limits.signal);
+        return await beginOnce({ ...request, params }, progress, upstream, limits.signal);
       } catch (error) {
         if (await waitForRetry(error, attempt, retrier, limits)) continue;
         // A fallback model may refuse what the first would have taken. The caller is told of the first then: that it
@@ -89,13 +91,12 @@ async function begin(
 }
 
 async function beginOnce(
-  params: MessageCreateParamsStreaming,
-  betas: readonly string[],
+  { params, betas, omitContent }: TurnRequest,
   progress: TurnProgress,
   upstream: Upstream,
   signal: AbortSignal,
 ): Promise<Beginning> {
-  const stream = await upstream.streamMessage(params, { signal, betas });
+  const stream = await upstream.streamMessage(params, { signal, betas, omitContent });
   progress.answer = stream.answer;
   const begun: StreamEvent[] = [];
   try {

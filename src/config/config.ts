@@ -52,6 +52,8 @@ export function loadConfig(env: NodeJS.Dict<string>): Config {
       ...claude,
       model: environment.model ?? claude.model,
       maxTokens: environment.maxTokens ?? claude.maxTokens,
+      // Federation has it in the exchange of the token.
+      workspaceId: (credential.kind === "apiKey" ? environment.workspaceId : undefined) ?? claude.workspaceId,
     },
     port: environment.port,
     adminPort: environment.adminPort,
@@ -85,7 +87,7 @@ function readFile(path: string | undefined, problems: string[]): FileConfig | un
   const found = result.error.issues.flatMap(describe).map(([name, problem]) => {
     const node = document.getIn(name, true) ?? document.getIn(name.slice(0, -1), true);
     const offset = (node as { range?: [number, number, number] } | undefined)?.range?.[0] ?? 0;
-    return { offset, text: `${at(offset)}: ${name.join(".")} ${problem}` };
+    return { offset, text: `${at(offset)}: ${name.join(".") || "the file"} ${problem}` };
   });
   found.sort((one, other) => one.offset - other.offset);
   problems.push(...found.map(({ text }) => text));

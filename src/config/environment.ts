@@ -1,3 +1,4 @@
+import type { Credential } from "./credential.ts";
 import { LOG_LEVELS, type LogLevel } from "./schema.ts";
 
 /** The environment, read and checked. Unset members leave the choice to the file or the default. */
@@ -12,6 +13,8 @@ export interface Environment {
   readonly baseUrl: string;
   readonly credential: CredentialSource | undefined;
   readonly proxy: ProxySettings | undefined;
+  /** `ANTHROPIC_WORKSPACE_ID`. */
+  readonly workspaceId: string | undefined;
   /** Names that are set but have no effect in this version. */
   readonly ineffective: readonly string[];
 }
@@ -19,14 +22,7 @@ export interface Environment {
 export type CredentialSource =
   | { readonly kind: "apiKey"; readonly value: string }
   | { readonly kind: "apiKeyFile"; readonly path: string }
-  | {
-      readonly kind: "federation";
-      readonly ruleId: string;
-      readonly organizationId: string;
-      readonly serviceAccountId: string | undefined;
-      readonly workspaceId: string | undefined;
-      readonly identityTokenFile: string;
-    };
+  | Extract<Credential, { kind: "federation" }>;
 
 export interface ProxySettings {
   readonly httpProxy: string;
@@ -34,8 +30,8 @@ export interface ProxySettings {
   readonly noProxy: string;
 }
 
-/** All names that mean something to Parley. */
-const NAMES = [
+/** All names that mean something to Parley, besides those of proxies. */
+export const NAMES = [
   "ADMIN_PORT",
   "ANTHROPIC_API_KEY",
   "ANTHROPIC_API_KEY_FILE",
@@ -82,9 +78,15 @@ export function readEnvironment(env: NodeJS.Dict<string>, problems: string[]): E
     return undefined;
   };
   reportTypingErrors(env, problems);
+  if (get("ANTHROPIC_CUSTOM_HEADERS") !== undefined) {
+    problems.push("ANTHROPIC_CUSTOM_HEADERS is not supported: it would change all requests to Claude unseen");
+  }
+  const port = whole("PORT", 0, 65_535) ?? 8_080;
+  const adminPort = whole("ADMIN_PORT", 0, 65_535) ?? 9_090;
+  if (port === adminPort && port !== 0) problems.push(`PORT and ADMIN_PORT must differ, but both are ${port}`);
   return {
-    port: whole("PORT", 0, 65_535) ?? 8_080,
-    adminPort: whole("ADMIN_PORT", 0, 65_535) ?? 9_090,
+    port,
+    adminPort,
     configFile: get("PARLEY_CONFIG"),
     logLevel: readLogLevel(get("LOG_LEVEL"), problems),
     model: get("CLAUDE_MODEL"),
@@ -92,8 +94,12 @@ export function readEnvironment(env: NodeJS.Dict<string>, problems: string[]): E
     timeoutSeconds: whole("CLAUDE_TIMEOUT_SEC", 1, 86_400) ?? 300,
     baseUrl: readBaseUrl(get("ANTHROPIC_BASE_URL") ?? "https://api.anthropic.com", problems),
     credential: readCredential(get, problems),
-    proxy: readProxy(get),
-    ineffective: Object.keys(INEFFECTIVE).filter((name) => ![undefined, INEFFECTIVE[name]].includes(get(name))),
+    proxy: readProxy(get, problems),
+    workspaceId: get("ANTHROPIC_WORKSPACE_ID"),
+    ineffective: [
+      ...Object.keys(INEFFECTIVE).filter((name) => ![undefined, INEFFECTIVE[name]].includes(get(name))),
+      ...Object.keys(env).filter((name) => name.startsWith("OTEL_")),
+    ],
   };
 }
 
@@ -106,10 +112,18 @@ function readLogLevel(value: string | undefined, problems: string[]): LogLevel |
 }
 
 function readBaseUrl(value: string, problems: string[]): string {
-  if (!/^https?:$/.test(URL.parse(value)?.protocol ?? "")) {
-    problems.push(`ANTHROPIC_BASE_URL must be an http or https URL, but is ${JSON.stringify(value)}`);
+  const url = httpUrl(value);
+  if (url === undefined || `${url.username}${url.password}${url.search}${url.hash}` !== "") {
+    // What looks like a password is not repeated.
+    const shown = url?.password ? "" : `, but is ${JSON.stringify(value)}`;
+    problems.push(`ANTHROPIC_BASE_URL must be an http or https URL without user, query and fragment${shown}`);
   }
   return value;
+}
+
+function httpUrl(value: string): URL | undefined {
+  const url = URL.parse(value);
+  return url !== null && /^https?:$/.test(url.protocol) ? url : undefined;
 }
 
 function readCredential(get: (name: string) => string | undefined, problems: string[]): CredentialSource | undefined {
@@ -145,9 +159,16 @@ function readCredential(get: (name: string) => string | undefined, problems: str
 }
 
 /** Both spellings are in use. */
-function readProxy(get: (name: string) => string | undefined): ProxySettings | undefined {
+function readProxy(get: (name: string) => string | undefined, problems: string[]): ProxySettings | undefined {
   const either = (name: string) => get(name) ?? get(name.toLowerCase()) ?? "";
   const proxy = { httpProxy: either("HTTP_PROXY"), httpsProxy: either("HTTPS_PROXY"), noProxy: either("NO_PROXY") };
+  for (const [name, value] of [
+    ["HTTP_PROXY", proxy.httpProxy],
+    ["HTTPS_PROXY", proxy.httpsProxy],
+  ] as const) {
+    // Its value may hold a password.
+    if (value !== "" && httpUrl(value) === undefined) problems.push(`${name} must be an http or https URL`);
+  }
   return proxy.httpProxy === "" && proxy.httpsProxy === "" ? undefined : proxy;
 }
 

@@ -10,9 +10,13 @@ const text = z
   .min(1, "must not be empty");
 const texts = z.array(text, "must be a list of texts");
 
-/** An object with a fixed set of members, all of which have defaults. */
+const origin = text.refine((value) => value === "*" || URL.parse(value)?.origin === value, {
+  error: ({ input }) => `must be an origin such as https://app.example, or *, but is ${JSON.stringify(input)}`,
+});
+
+/** An object with a fixed set of members, all of which have defaults. Empty, it is `null` in YAML. */
 function section<S extends z.ZodRawShape>(shape: S) {
-  return z.strictObject(shape, { error: sectionError }).prefault({} as never);
+  return z.preprocess((value) => value ?? {}, z.strictObject(shape, { error: sectionError }));
 }
 
 const sectionError: z.core.$ZodErrorMap = (issue) =>
@@ -65,7 +69,7 @@ export const fileSchema = section({
       )
       .optional(),
     /** Origins whose scripts may call, such as `https://app.example`; `*` for all. Empty: CORS is off. */
-    corsOrigins: texts.default([]),
+    corsOrigins: z.array(origin, "must be a list of origins").default([]),
     /** After how much silence a stream sends a heartbeat. */
     heartbeat: duration("100ms", "1h").prefault("15s"),
     /** How long new calls are still taken after SIGTERM, so that load balancers can look away. */
@@ -74,7 +78,7 @@ export const fileSchema = section({
     drain: duration("0s", "1h").prefault("30s"),
   }),
   limits: section({
-    /** The most bytes that a request may have. Claude's own limit is 32 MB, before base64. */
+    /** The most bytes that a request may have. Claude's own limit is 32 MB. */
     requestBytes: size("1KiB", "1GiB").prefault("32MiB"),
     /** The most bytes that the header of a request may have. */
     headerBytes: size("1KiB", "1MiB").prefault("32KiB"),

@@ -5,26 +5,33 @@ const BYTES = { B: 1, KiB: 1_024, MiB: 1_048_576, GiB: 1_073_741_824 } as const;
 
 /** A duration such as `500ms`, `30s`, `5m` or `1h`, in milliseconds. Both bounds are allowed values. */
 export function duration(least: string, most: string) {
-  const bounds = `a duration from ${least} to ${most}, for example ${least}`;
-  return z
-    .string(`must be ${bounds}`)
-    .transform((text) => parse(text, MILLISECONDS))
-    .refine((value) => value >= parse(least, MILLISECONDS) && value <= parse(most, MILLISECONDS), `must be ${bounds}`);
+  return quantity(
+    `must be a duration from ${least} to ${most}, such as 500ms, 30s, 5m or 1h`,
+    least,
+    most,
+    MILLISECONDS,
+  );
 }
 
 /** A size such as `64KiB` or `32MiB`, in bytes. Both bounds are allowed values. */
 export function size(least: string, most: string) {
-  const bounds = `a size from ${least} to ${most}, for example ${least}`;
+  return quantity(`must be a size from ${least} to ${most}, such as 64KiB or 32MiB`, least, most, BYTES);
+}
+
+function quantity(problem: string, least: string, most: string, units: Readonly<Record<string, number>>) {
   return z
-    .string(`must be ${bounds}`)
-    .transform((text) => parse(text, BYTES))
-    .refine((value) => value >= parse(least, BYTES) && value <= parse(most, BYTES), `must be ${bounds}`);
+    .string({ error: ({ input }) => `${problem}, but is ${JSON.stringify(input)}` })
+    .refine((text) => parse(text, units) >= parse(least, units) && parse(text, units) <= parse(most, units), {
+      error: ({ input }) => `${problem}, but is ${JSON.stringify(input)}`,
+    })
+    .transform((text) => parse(text, units));
 }
 
 /** A whole number. Both bounds are allowed values. */
 export function count(least: number, most: number) {
-  const bounds = `must be a whole number from ${least} to ${most}`;
-  return z.int(bounds).min(least, bounds).max(most, bounds);
+  const error = ({ input }: { readonly input?: unknown }) =>
+    `must be a whole number from ${least} to ${most}, but is ${JSON.stringify(input)}`;
+  return z.int({ error }).min(least, { error }).max(most, { error });
 }
 
 /** NaN when the text is no number with one of the units. */

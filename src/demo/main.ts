@@ -14,6 +14,8 @@ import { createServer } from "../server.ts";
 import { createSimulator } from "../simulator/simulator.ts";
 
 const say = (text: string) => process.stdout.write(text);
+// Whoever reads has seen enough, as with `| head`.
+process.stdout.on("error", () => process.exit());
 
 await using simulator = await createSimulator({ pacing: { firstTokenMs: 400, tokensPerSecond: 30 } });
 const config = loadConfig({

@@ -41,8 +41,18 @@ const credential: Rule = {
   message: "the service's credential for Claude was refused",
   alert: "credential_rejected",
 };
-const billingHold: Rule = { code: Code.FailedPrecondition, retryable: false };
-const spent: Rule = { code: Code.ResourceExhausted, retryable: false };
+const billingHold: Rule = {
+  code: Code.FailedPrecondition,
+  retryable: false,
+  message: "the organisation's account with Claude is on hold",
+  alert: "billing_hold",
+};
+const spent: Rule = {
+  code: Code.ResourceExhausted,
+  retryable: false,
+  message: "a spending limit of the organisation's account with Claude is reached",
+  alert: "spend_limit_reached",
+};
 const rateLimited: Rule = { code: Code.ResourceExhausted, retryable: true };
 const unavailable: Rule = { code: Code.Unavailable, retryable: true };
 const failed: Rule = { code: Code.Internal, retryable: true };
@@ -52,30 +62,34 @@ const conflict: Rule = { code: Code.Aborted, retryable: true };
 const precondition: Rule = { code: Code.FailedPrecondition, retryable: false };
 
 /** By `error_code`, which names the cause best. The codes are those of the SDK's error classes. */
-const byErrorCode: Record<string, Rule> = {
-  contract_spend_limit_reached: spent,
-  enforced_spend_limit_reached: spent,
-  linked_organization_spend_limit_reached: spent,
-  linked_organization_billing_unavailable: billingHold,
-  user_profile_billing_not_authorized: billingHold,
-  user_profile_not_billable: billingHold,
-  organization_on_hold: billingHold,
-  cmek_key_disabled: precondition,
-  cmek_key_network_blocked: precondition,
-  claude_code_key_creator_not_member: credential,
-};
+const byErrorCode = new Map<string | undefined, Rule>(
+  Object.entries({
+    contract_spend_limit_reached: spent,
+    enforced_spend_limit_reached: spent,
+    linked_organization_spend_limit_reached: spent,
+    linked_organization_billing_unavailable: billingHold,
+    user_profile_billing_not_authorized: billingHold,
+    user_profile_not_billable: billingHold,
+    organization_on_hold: billingHold,
+    cmek_key_disabled: precondition,
+    cmek_key_network_blocked: precondition,
+    claude_code_key_creator_not_member: credential,
+  }),
+);
 
 /** By `error.type`, where the type says more than the status. It is all that an `error` event has. */
-const byType: Record<string, Rule> = {
-  authentication_error: credential,
-  billing_error: spent,
-  permission_error: denied,
-  not_found_error: missing,
-  rate_limit_error: rateLimited,
-  timeout_error: unavailable,
-  overloaded_error: unavailable,
-  conflict_error: conflict,
-};
+const byType = new Map<string | undefined, Rule>(
+  Object.entries({
+    authentication_error: credential,
+    billing_error: spent,
+    permission_error: denied,
+    not_found_error: missing,
+    rate_limit_error: rateLimited,
+    timeout_error: unavailable,
+    overloaded_error: unavailable,
+    conflict_error: conflict,
+  }),
+);
 
 const byStatus: Record<number, Rule> = {
   400: invalid,
@@ -94,14 +108,16 @@ const byStatus: Record<number, Rule> = {
 };
 
 /** By `error.type`, where the status says more. */
-const byVagueType: Record<string, Rule> = { invalid_request_error: invalid, api_error: failed };
+const byVagueType = new Map<string | undefined, Rule>(
+  Object.entries({ invalid_request_error: invalid, api_error: failed }),
+);
 
 function ruleOf({ errorCode, type, status }: ClaudeAnswer): Rule {
   return (
-    (errorCode === undefined ? undefined : byErrorCode[errorCode]) ??
-    (type === undefined ? undefined : byType[type]) ??
+    byErrorCode.get(errorCode) ??
+    byType.get(type) ??
     (status === undefined ? undefined : (byStatus[status] ?? (status >= 500 ? unavailable : undefined))) ??
-    (type === undefined ? undefined : byVagueType[type]) ??
+    byVagueType.get(type) ??
     failed
   );
 }

@@ -10,7 +10,7 @@ import {
   RetryInfoSchema,
 } from "../../gen/google/rpc/error_details_pb.js";
 import { type PartialOutput, PartialOutputSchema } from "../../gen/parley/v1/errors_pb.js";
-import { type Failure, isTelling } from "./failure.ts";
+import { type Failure, type FieldViolation, isTelling } from "./failure.ts";
 import { ParleyError } from "./parley-error.ts";
 
 /** What is known of the call that failed. */
@@ -57,22 +57,29 @@ export function toConnectError(error: unknown, call: FailedCall): ConnectError {
 }
 
 /**
- * Details travel in trailers, whose size clients limit (grpc-go and Envoy: 16 KiB and less): a request that is wrong in
- * a thousand places is told of the first few.
+ * Details travel in trailers, in base64, and the message once more in percent-encoding. Clients limit the size of all
+ * trailers (grpc-java: 8 KiB): a request that is wrong in a thousand places is told of the first few.
  */
-const MAX_VIOLATIONS = 16;
-const MAX_TEXT_LENGTH = 512;
+const MAX_VIOLATIONS_BYTES = 2 * 1024;
+const MAX_TEXT_BYTES = 512;
 
 function fieldViolations({ domain, violations = [] }: Failure, { chatPath = "" }: FailedCall) {
   const prefix = domain === "api.anthropic.com" ? chatPath : "";
-  return violations.slice(0, MAX_VIOLATIONS).map(({ field, description }) => ({
-    field: short(prefix + field),
-    description: short(description),
-  }));
+  const told: FieldViolation[] = [];
+  let bytes = 0;
+  for (const { field, description } of violations) {
+    const violation = { field: short(prefix + field), description: short(description) };
+    bytes += Buffer.byteLength(violation.field) + Buffer.byteLength(violation.description);
+    if (bytes > MAX_VIOLATIONS_BYTES && told.length > 0) break;
+    told.push(violation);
+  }
+  return told;
 }
 
+/** A text that is cut, if need be, between two characters. */
 function short(text: string): string {
-  return text.length <= MAX_TEXT_LENGTH ? text : `${text.slice(0, MAX_TEXT_LENGTH - 1)}…`;
+  const { read } = new TextEncoder().encodeInto(text, new Uint8Array(MAX_TEXT_BYTES));
+  return read === text.length ? text : `${text.slice(0, read)}…`;
 }
 
 /** Errors that the Connect library raises itself: about the protocol, the size or the form of a request. */
@@ -84,17 +91,16 @@ function connectFailure(error: ConnectError): Failure {
       return parley("DEADLINE_EXCEEDED");
     case Code.Canceled:
       return parley("CANCELLED");
-    case Code.ResourceExhausted:
-      return parley("REQUEST_TOO_LARGE");
+    case Code.ResourceExhausted: {
+      const [, limit] = /larger than configured readMaxBytes (\d+)/.exec(error.rawMessage) ?? [];
+      const message = limit === undefined ? error.rawMessage : `the request is larger than ${limit} bytes, the limit`;
+      return new ParleyError("REQUEST_TOO_LARGE", message).failure;
+    }
     case Code.Unimplemented:
       return parley("NOT_IMPLEMENTED");
     case Code.InvalidArgument:
       return parley("INVALID_REQUEST");
     default:
-      // The library reports a body that is no protobuf as an internal error of the server, which it is not.
-      if (error.rawMessage.startsWith("parse binary: ")) {
-        return new ParleyError("INVALID_REQUEST", "the request is not a valid protobuf message").failure;
-      }
       return new ParleyError("INTERNAL", "internal error").failure;
   }
 }

@@ -52,6 +52,7 @@ export class ParleyError extends Error implements TellingError {
       reason,
       message,
       retryable,
+      alert: reason === "UPSTREAM_CREDENTIAL_UNAVAILABLE" ? "credential_unavailable" : undefined,
       retryDelayMs: code === Code.Unavailable ? DEFAULT_RETRY_DELAY_MS : undefined,
       violations: more.violations,
       resource: more.resource,

@@ -25,6 +25,8 @@ export async function runCall<T>(
   try {
     for (const intercept of interceptors) await intercept(call, method, input);
     const result = await handle();
+    // The caller may have been told of the deadline in the same moment.
+    call.signal.throwIfAborted();
     call.record.code = 0;
     return result;
   } catch (error) {
@@ -41,11 +43,13 @@ export async function runCall<T>(
 export function callFailure(call: Call, error?: unknown): ConnectError {
   const { record } = call;
   const cause = abortCause(call) ?? error;
-  const { code, reason, alert } = failureOf(cause);
+  const { code, reason, alert, upstreamRequestId } = failureOf(cause);
   record.code = code;
   record.reason = reason;
   record.alert = alert;
-  if (code === Code.Internal && !isTelling(cause)) record.fault = cause;
+  record.upstreamRequestId = upstreamRequestId;
+  if (isTelling(cause)) record.fault = cause.cause;
+  else if (code === Code.Internal) record.fault = cause;
   return toConnectError(cause, { id: record.id, chatPath: record.chatPath, partial: partialOutput(record) });
 }
 

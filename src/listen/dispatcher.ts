@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { ServerHttp2Stream } from "node:http2";
+import { constants, type ServerHttp2Stream } from "node:http2";
 import type { TLSSocket } from "node:tls";
 import { Code, ConnectError, createContextValues } from "@connectrpc/connect";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
@@ -37,6 +37,9 @@ export interface DispatcherOptions {
   readonly requestTimeoutMs: number;
 }
 
+/** How long a caller may take to hear how its call has ended, in milliseconds. */
+export const LAST_WORDS_MS = 2_000;
+
 /** Brings each HTTP request to its RPC, and each call to the observer. */
 export function createDispatcher(options: DispatcherOptions): (request: NodeRequest, response: ServerResponse) => void {
   return (request, response) => {
@@ -53,6 +56,9 @@ export function createDispatcher(options: DispatcherOptions): (request: NodeRequ
 function dispatch(options: DispatcherOptions, request: NodeRequest, response: ServerResponse): void {
   const { headers, url = "" } = request;
   const path = url.split("?", 1)[0] ?? "";
+  const route = options.routes.get(path);
+  if (!route?.unlimited) limitBodyTime(request, options.requestTimeoutMs);
+  discardRest(request, response);
   const cors = options.allowedOrigins.length > 0 ? corsHeaders(headers, options.allowedOrigins) : undefined;
   if (cors !== undefined) setHeaders(response, cors);
   if (request.method === "OPTIONS") {
@@ -61,7 +67,6 @@ function dispatch(options: DispatcherOptions, request: NodeRequest, response: Se
     response.end();
     return;
   }
-  const route = options.routes.get(path);
   const sse = route?.sse !== undefined && wantsSse(headers) ? route.sse : undefined;
   const record: CallRecord = {
     id: callId(headers["x-request-id"]),
@@ -71,17 +76,23 @@ function dispatch(options: DispatcherOptions, request: NodeRequest, response: Se
     caller: callerOf(request),
     startedAt: performance.now(),
   };
-  observe(record, route?.quiet ?? false, response, options.observer);
+  observe(record, route?.quiet ?? false, request, response, options.observer);
+  response.setHeader("x-request-id", record.id);
   if (route === undefined) {
     writeUnknownMethod(path, record, response);
     return;
   }
   if (!route.unlimited) {
-    boundDeadline(headers, { defaultMs: options.defaultTimeoutMs, maxMs: options.maxTimeoutMs });
-    limitBodyTime(request, options.requestTimeoutMs);
+    const limits = { defaultMs: options.defaultTimeoutMs, maxMs: options.maxTimeoutMs };
+    const timeoutMs = boundDeadline(headers, record.protocol, limits);
+    if (timeoutMs !== undefined) hangUpAfter(timeoutMs + LAST_WORDS_MS, request, response);
   }
   const contextValues = createContextValues().set(recordKey, record);
-  const universalRequest = universalRequestFromNodeRequest(request, response, undefined, contextValues);
+  const universalRequest = {
+    ...universalRequestFromNodeRequest(request, response, undefined, contextValues),
+    // The library's own body destroys a request that is not read to its end: what is left of it would hold the connection.
+    body: request.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>,
+  };
   (sse ?? route.handler)(universalRequest)
     .then((universalResponse) => universalResponseToNodeResponse(universalResponse, response))
     .catch((error: unknown) => {
@@ -120,29 +131,65 @@ function callerOf({ socket }: NodeRequest): string {
 }
 
 /** Tells the observer of a call, from its first byte until the response is closed and the handler has settled. */
-function observe(record: CallRecord, quiet: boolean, response: ServerResponse, observer: CallObserver): void {
-  let finished = false;
+function observe(
+  record: CallRecord,
+  quiet: boolean,
+  { stream }: NodeRequest,
+  response: ServerResponse,
+  observer: CallObserver,
+): void {
   observer.started(record);
-  response.once("finish", () => {
-    finished = true;
-  });
   response.once("close", async () => {
     await record.settled;
-    // An answer that was not written to its end did not reach the caller, however well the handler did.
-    if (!finished && (record.code ?? 0) === 0) record.code = Code.Canceled;
-    record.code ??= Code.Unknown;
+    // An answer that was not written to its end did not reach the caller, however well the handler did. Over HTTP/2,
+    // Node says of every response that it is finished: the stream knows better.
+    const written = stream === undefined ? response.writableFinished : stream.writableFinished && !stream.aborted;
+    if (!written && (record.code ?? 0) === 0) record.code = Code.Canceled;
+    record.code ??= codeByStatus[response.statusCode] ?? Code.Unknown;
     observer.ended(record, quiet);
   });
 }
 
-/** Over HTTP/2, a body that does not arrive holds a stream: Node limits the time of HTTP/1.1 bodies only. */
+/** Codes of requests that are refused before any protocol is spoken, by HTTP status. */
+const codeByStatus: Record<number, Code> = {
+  400: Code.InvalidArgument,
+  405: Code.Unimplemented,
+  415: Code.Unimplemented,
+  505: Code.Unimplemented,
+};
+
+/**
+ * Ends a response that is not complete by then, with or without what there is to say: a caller that has stopped reading
+ * would never take it.
+ */
+function hangUpAfter(milliseconds: number, { stream }: NodeRequest, response: ServerResponse): void {
+  const timer = setTimeout(() => {
+    if (stream === undefined) response.destroy();
+    else stream.close(constants.NGHTTP2_CANCEL);
+  }, milliseconds);
+  response.once("close", () => clearTimeout(timer));
+}
+
+/**
+ * Over HTTP/2, a body that does not arrive holds a stream: Node limits the time of HTTP/1.1 bodies only. Whoever waits for
+ * the body fails, and tells the caller.
+ */
 function limitBodyTime(request: NodeRequest, timeoutMs: number): void {
   const { stream } = request;
   if (stream === undefined) return;
   const timer = setTimeout(() => {
-    stream.destroy(new ConnectError("the request did not arrive in time", Code.DeadlineExceeded));
+    const close = () => stream.close(constants.NGHTTP2_NO_ERROR);
+    if (stream.writableEnded) return close();
+    stream.once("wantTrailers", () => setImmediate(close));
+    request.once("error", () => {});
+    request.emit("error", new ConnectError("the request did not arrive in time", Code.DeadlineExceeded));
   }, timeoutMs);
   const stop = () => clearTimeout(timer);
-  request.once("end", stop);
-  request.once("close", stop);
+  stream.once("end", stop);
+  stream.once("close", stop);
+}
+
+/** What is left of a body when the response is complete holds its stream, or its connection: it is thrown away. */
+function discardRest(request: NodeRequest, response: ServerResponse): void {
+  (request.stream ?? response).once("finish", () => request.resume());
 }

@@ -1,5 +1,7 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import {
+  type Compression,
+  compressedFlag,
   createAsyncIterable,
   encodeEnvelope,
   readAllBytes,
@@ -7,6 +9,7 @@ import {
   type UniversalServerResponse,
 } from "@connectrpc/connect/protocol";
 import {
+  codeToHttpStatus,
   endStreamFlag,
   endStreamFromJson,
   endStreamToJson,
@@ -16,6 +19,7 @@ import {
 import { findTrailerError, setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import { trailerFlag, trailerParse, trailerSerialize } from "@connectrpc/connect/protocol-grpc-web";
 import { failureOf, toConnectError } from "../errors/connect-error.ts";
+import { requestFault } from "../errors/request-fault.ts";
 import type { CallRecord } from "../rpc/call.ts";
 import { recordKey } from "./serve.ts";
 
@@ -27,63 +31,84 @@ const MAX_ERROR_BYTES = 1024 * 1024;
  * Gives the details that every error of ours has to those that Connect's handlers raise themselves, for requests that
  * never come to an RPC: too large, malformed, with an encoding that is not supported.
  */
-export function withErrorDetails(handler: UniversalHandlerFn): UniversalHandlerFn {
+export function withErrorDetails(
+  handler: UniversalHandlerFn,
+  compressions: readonly Compression[],
+): UniversalHandlerFn {
   return async (request) => {
     const response = await handler(request);
     const record = request.contextValues?.get(recordKey);
     if (record === undefined || response.body === undefined) return response;
     const contentType = response.header?.get("content-type") ?? "";
-    if (response.status >= 400 && contentType.startsWith("application/json")) return describeUnary(response, record);
+    const decompress = (encoding: string, data: Uint8Array) => {
+      const compression = compressions.find(({ name }) => name === response.header?.get(encoding));
+      return compression === undefined ? data : compression.decompress(data, MAX_ERROR_BYTES);
+    };
+    if (response.status >= 400 && contentType.startsWith("application/json")) {
+      return describeUnary(response, record, (data) => decompress("content-encoding", data));
+    }
+    const last = (flag: number, encoding: string, replace: (data: Uint8Array) => Uint8Array | undefined) => ({
+      ...response,
+      body: lastFrame(response.body as AsyncIterable<Uint8Array>, flag, async (flags, data) => {
+        if (record.code !== undefined) return undefined;
+        const replacement = replace((flags & compressedFlag) === 0 ? data : await decompress(encoding, data));
+        return replacement && encodeEnvelope(flag, replacement);
+      }),
+    });
     if (contentType.startsWith("application/grpc-web")) {
-      return { ...response, body: lastFrame(response.body, trailerFlag, (data) => describeTrailer(data, record)) };
+      return last(trailerFlag, "grpc-encoding", (data) => describeTrailer(data, record));
     }
     if (contentType.startsWith("application/connect+")) {
-      return { ...response, body: lastFrame(response.body, endStreamFlag, (data) => describeEndStream(data, record)) };
+      return last(endStreamFlag, "connect-content-encoding", (data) => describeEndStream(data, record));
     }
     return response;
   };
 }
 
-/** The error with details, if the call never came to its RPC. */
-function describe(error: ConnectError | undefined, record: CallRecord): ConnectError | undefined {
-  if (error === undefined || record.code !== undefined) return undefined;
-  const raised = new ConnectError(error.rawMessage, error.code, error.metadata);
-  const { code, reason } = failureOf(raised);
+/** The error with details. */
+function describe(error: ConnectError, record: CallRecord): ConnectError {
+  const fault = requestFault(new ConnectError(error.rawMessage, error.code, error.metadata));
+  const { code, reason } = failureOf(fault);
   record.code = code;
   record.reason = reason;
-  return toConnectError(raised, record);
+  return toConnectError(fault, record);
 }
 
-async function describeUnary(response: UniversalServerResponse, record: CallRecord): Promise<UniversalServerResponse> {
+async function describeUnary(
+  response: UniversalServerResponse,
+  record: CallRecord,
+  decompress: (data: Uint8Array) => Uint8Array | Promise<Uint8Array>,
+): Promise<UniversalServerResponse> {
   if (record.code !== undefined || response.body === undefined) return response;
-  const bytes = await readAllBytes(response.body, MAX_ERROR_BYTES);
+  const bytes = await decompress(await readAllBytes(response.body, MAX_ERROR_BYTES));
   const error = describe(errorFromJsonBytes(bytes, undefined, new ConnectError("", Code.Unknown)), record);
-  const body = error === undefined ? bytes : errorToJsonBytes(error, undefined);
+  const body = errorToJsonBytes(error, undefined);
   const header = new Headers(response.header);
+  header.delete("content-encoding");
   header.set("content-length", String(body.length));
-  return { ...response, header, body: createAsyncIterable([body]) };
+  return { ...response, status: codeToHttpStatus(error.code), header, body: createAsyncIterable([body]) };
 }
 
 function describeTrailer(data: Uint8Array, record: CallRecord): Uint8Array | undefined {
   const trailer = trailerParse(data);
-  const error = describe(findTrailerError(trailer), record);
-  return error && trailerSerialize(setTrailerStatus(trailer, error));
+  const error = findTrailerError(trailer);
+  return error && trailerSerialize(setTrailerStatus(trailer, describe(error, record)));
 }
 
 function describeEndStream(data: Uint8Array, record: CallRecord): Uint8Array | undefined {
-  const end = endStreamFromJson(data);
-  const error = describe(end.error, record);
-  return error && new TextEncoder().encode(JSON.stringify(endStreamToJson(end.metadata, error, undefined)));
+  const { error, metadata } = endStreamFromJson(data);
+  if (error === undefined) return undefined;
+  return new TextEncoder().encode(JSON.stringify(endStreamToJson(metadata, describe(error, record), undefined)));
 }
 
 /** Passes chunks on, each of which is one frame, and lets the last one be replaced. */
 async function* lastFrame(
   body: AsyncIterable<Uint8Array>,
   flag: number,
-  replace: (data: Uint8Array) => Uint8Array | undefined,
+  replace: (flags: number, data: Uint8Array) => Promise<Uint8Array | undefined>,
 ): AsyncGenerator<Uint8Array> {
   for await (const chunk of body) {
-    const replacement = chunk[0] === flag ? replace(chunk.subarray(PREFIX_LENGTH)) : undefined;
-    yield replacement === undefined ? chunk : encodeEnvelope(flag, replacement);
+    const flags = chunk[0] ?? 0;
+    yield (flags & flag) === 0 ? chunk : ((await replace(flags, chunk.subarray(PREFIX_LENGTH))) ?? chunk);
   }
 }

@@ -22,6 +22,7 @@ import {
   setTrailerStatus,
 } from "@connectrpc/connect/protocol-grpc";
 import { ParleyError } from "../errors/parley-error.ts";
+import { requestFault } from "../errors/request-fault.ts";
 import { callFailure } from "../interceptors/run-call.ts";
 import type { Call, Method } from "../rpc/call.ts";
 import type { Output } from "../rpc/output.ts";
@@ -96,7 +97,7 @@ export function createGrpcHandler(method: Method, options: ServeOptions): Univer
   };
 }
 
-/** The one message of a request. */
+/** The one message of a request. Any other number is UNIMPLEMENTED, says gRPC (grpc/grpc, doc/statuscodes.md). */
 async function readMessage(
   request: UniversalServerRequest,
   compression: ReturnType<typeof compressionNegotiate>["request"],
@@ -109,17 +110,11 @@ async function readMessage(
   );
   let message: Uint8Array | undefined;
   for await (const envelope of envelopes) {
-    if (message !== undefined) throw new ParleyError("INVALID_REQUEST", "the request has more than one message");
+    if (message !== undefined) throw new ParleyError("NOT_IMPLEMENTED", "the request has more than one message");
     message = envelope.data;
   }
-  if (message === undefined) throw new ParleyError("INVALID_REQUEST", "the request has no message");
+  if (message === undefined) throw new ParleyError("NOT_IMPLEMENTED", "the request has no message");
   return message;
-}
-
-/** Errors of the decoders are about the request; those of Connect say so themselves. */
-function requestFault(error: unknown): unknown {
-  if (error instanceof ConnectError || error instanceof ParleyError) return error;
-  return new ParleyError("INVALID_REQUEST", `the request could not be decoded: ${(error as Error).message}`);
 }
 
 type Controller = ReturnType<typeof createHandlerContext>;

@@ -8,7 +8,7 @@ const MAX_PINGS = 50_000;
 const MAX_SETTINGS = 100;
 const WINDOW_MS = 10_000;
 
-/** How long a peer may take to acknowledge our PING, in milliseconds. gRPC's default (keep-alive timeout). */
+/** How long a peer may take to acknowledge our PING, in milliseconds, or until the next PING. gRPC's default. */
 const PING_ACK_TIMEOUT_MS = 20_000;
 
 export interface SessionLimits {
@@ -20,7 +20,7 @@ export interface SessionLimits {
 
 /** Guards an HTTP/2 connection against peers that are idle, gone, or flood it. */
 export function guardSession(session: ServerHttp2Session, { idleTimeoutMs, keepAliveMs }: SessionLimits): void {
-  session.setTimeout(idleTimeoutMs, () => session.close());
+  session.setTimeout(idleTimeoutMs, () => closeSession(session, keepAliveMs));
   session.on("error", () => {
     // Reported on the streams of the session, too. The session closes by itself.
   });
@@ -28,7 +28,9 @@ export function guardSession(session: ServerHttp2Session, { idleTimeoutMs, keepA
   let pings = 0;
   let settings = 0;
   const count = (seen: number, limit: number) => {
-    if (seen > limit) session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    if (seen <= limit || session.destroyed) return;
+    session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    session.destroy();
   };
   session.on("ping", () => count(++pings, MAX_PINGS));
   session.on("remoteSettings", () => count(++settings, MAX_SETTINGS));
@@ -37,15 +39,32 @@ export function guardSession(session: ServerHttp2Session, { idleTimeoutMs, keepA
     settings = 0;
   }, WINDOW_MS).unref();
 
-  const keepAlive = setInterval(() => askForLife(session), keepAliveMs).unref();
+  const keepAlive = setInterval(() => askForLife(session, keepAliveMs), keepAliveMs).unref();
   session.once("close", () => {
     clearInterval(window);
     clearInterval(keepAlive);
   });
 }
 
-function askForLife(session: ServerHttp2Session): void {
+/**
+ * Closes a connection as soon as its streams have ended. Node would wait for ever for a peer that has sent a part of a
+ * frame and no more: it cannot acknowledge the PING either. (After the close, Node sends none.)
+ */
+export function closeSession(session: ServerHttp2Session, keepAliveMs: number): void {
+  askForLife(session, keepAliveMs);
+  session.close();
+}
+
+function askForLife(session: ServerHttp2Session, keepAliveMs: number): void {
   if (session.destroyed) return;
-  const timer = setTimeout(() => session.destroy(), PING_ACK_TIMEOUT_MS).unref();
-  session.ping(() => clearTimeout(timer));
+  let answered = false;
+  const end = () => {
+    if (!answered) session.destroy();
+  };
+  // When the process was busy, the answer may be here, and only not yet read: that happens before `setImmediate`.
+  const timer = setTimeout(() => setImmediate(end), Math.min(PING_ACK_TIMEOUT_MS, keepAliveMs)).unref();
+  session.ping(() => {
+    answered = true;
+    clearTimeout(timer);
+  });
 }

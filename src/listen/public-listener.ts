@@ -1,5 +1,10 @@
 import { once } from "node:events";
-import { createServer as createHttp1Server, type ServerOptions as Http1Options, type RequestListener } from "node:http";
+import {
+  createServer as createHttp1Server,
+  type ServerOptions as Http1Options,
+  type RequestListener,
+  type ServerResponse,
+} from "node:http";
 import {
   createServer as createHttp2Server,
   createSecureServer,
@@ -9,7 +14,7 @@ import {
 } from "node:http2";
 import type { AddressInfo, Server, Socket } from "node:net";
 import { readTls, type TlsFiles } from "../config/tls-files.ts";
-import { guardSession, type SessionLimits } from "./http2-session.ts";
+import { closeSession, guardSession, type SessionLimits } from "./http2-session.ts";
 import { sniff } from "./sniff.ts";
 import { reloadTls } from "./tls.ts";
 
@@ -59,11 +64,12 @@ const STREAM_RESETS = { streamResetBurst: 10_000, streamResetRate: 1_000 };
  * Listens for gRPC, gRPC-Web and Connect on one port: over HTTP/2 and HTTP/1.1, told apart by ALPN with TLS, and without
  * TLS by the first bytes of a connection.
  */
-export async function listen(options: PublicListenerOptions, handler: RequestListener): Promise<PublicListener> {
+export async function listen(options: PublicListenerOptions, handle: RequestListener): Promise<PublicListener> {
   const { limits } = options;
   const http1: Http1Options = {
     maxHeaderSize: limits.maxHeaderBytes,
-    headersTimeout: limits.headerTimeoutMs,
+    // A header is a part of its request: Node refuses to start with more time for it.
+    headersTimeout: Math.min(limits.headerTimeoutMs, limits.requestTimeoutMs),
     requestTimeout: limits.requestTimeoutMs,
     connectionsCheckingInterval: Math.min(limits.headerTimeoutMs, 5_000),
     keepAliveTimeout: limits.idleTimeoutMs,
@@ -76,10 +82,25 @@ export async function listen(options: PublicListenerOptions, handler: RequestLis
   };
   const sessions = new Set<ServerHttp2Session>();
   const sockets = new Set<Socket>();
+  const http1Responses = new Set<ServerResponse>();
+  let closed: Promise<void> | undefined;
   const onSession = (session: ServerHttp2Session) => {
     sessions.add(session);
     session.once("close", () => sessions.delete(session));
     guardSession(session, limits);
+    // Its connection was accepted before the end, and has said only now what it is.
+    if (closed !== undefined) closeSession(session, limits.keepAliveMs);
+  };
+  const handler: RequestListener = (request, response) => {
+    if (request.httpVersionMajor === 1) {
+      http1Responses.add(response);
+      response.once("close", () => {
+        http1Responses.delete(response);
+        if (closed !== undefined) request.socket.end();
+      });
+      if (closed !== undefined) response.setHeader("connection", "close");
+    }
+    handle(request, response);
   };
   using resources = new DisposableStack();
   const server =
@@ -97,11 +118,12 @@ export async function listen(options: PublicListenerOptions, handler: RequestLis
   await once(server, "listening");
   const owned = resources.move();
 
-  let closed: Promise<void> | undefined;
   const close = () => {
     closed ??= new Promise<void>((resolve) => {
       server.close(() => resolve());
-      for (const session of sessions) session.close();
+      for (const session of sessions) closeSession(session, limits.keepAliveMs);
+      // Node closes the connections of HTTP/1.1 that are idle now, but leaves open those that become so later.
+      for (const response of http1Responses) if (!response.headersSent) response.setHeader("connection", "close");
       // A connection that has not said anything yet has no call to finish.
       for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
     });
@@ -116,9 +138,11 @@ export async function listen(options: PublicListenerOptions, handler: RequestLis
     async [Symbol.asyncDispose]() {
       owned.dispose();
       const done = close();
+      // The server is closed a little before the last sockets are, and with these the calls that are cut off.
+      const gone = Array.from(sockets, (socket) => new Promise((resolve) => socket.once("close", resolve)));
       for (const session of sessions) session.destroy();
       for (const socket of sockets) socket.destroy();
-      await done;
+      await Promise.all([done, ...gone]);
     },
   };
 }

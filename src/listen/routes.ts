@@ -6,7 +6,7 @@ import type { CallRecord, Method, StreamingMethod, UnaryMethod } from "../rpc/ca
 import { LONGEST_TIMER_MS } from "./deadline.ts";
 import { withErrorDetails } from "./error-details.ts";
 import { createGrpcHandler, isGrpc } from "./grpc.ts";
-import { isUnary, openCall, openOutput, recordKey, runMethod, runUnary, type ServeOptions } from "./serve.ts";
+import { isUnary, openCall, openOutput, recordKey, runMethod, type ServeOptions } from "./serve.ts";
 import { createSseHandler } from "./sse.ts";
 
 /** How requests for one RPC are served. */
@@ -30,22 +30,24 @@ export function createRoutes(
   others: (router: ConnectRouter) => void,
   options: ServeOptions,
 ): ReadonlyMap<string, Route> {
-  const newRouter = (...interceptors: ConnectInterceptor[]) =>
+  const newRouter = (maxTimeoutMs: number, ...interceptors: ConnectInterceptor[]) =>
     createConnectRouter({
       interceptors,
       acceptCompression: options.acceptCompression,
       readMaxBytes: options.readMaxBytes,
-      maxTimeoutMs: LONGEST_TIMER_MS,
+      maxTimeoutMs,
       shutdownSignal: options.shutdownSignal,
       jsonOptions,
     });
   const routes = new Map<string, Route>();
   for (const method of methods) {
-    const [connect] = register(newRouter(), method, options).handlers;
-    if (connect === undefined) throw new TypeError(`${method.desc} has no handler`);
-    const described = withErrorDetails(connect);
-    const grpc = createGrpcHandler(method, options);
     const streams = !isUnary(method);
+    const unlimited = streams && (method.unlimited ?? false);
+    const maxTimeoutMs = unlimited ? LONGEST_TIMER_MS : options.maxTimeoutMs;
+    const [connect] = register(newRouter(maxTimeoutMs), method, options).handlers;
+    if (connect === undefined) throw new TypeError(`${method.desc} has no handler`);
+    const described = withErrorDetails(connect, options.acceptCompression);
+    const grpc = createGrpcHandler(method, { ...options, maxTimeoutMs });
     routes.set(connect.requestPath, {
       name: connect.requestPath.slice(1),
       handler: (request) =>
@@ -54,10 +56,10 @@ export function createRoutes(
           : described(request),
       sse: streams ? createSseHandler(described, options.readMaxBytes) : undefined,
       quiet: method.quiet ?? false,
-      unlimited: streams && (method.unlimited ?? false),
+      unlimited,
     });
   }
-  const router = newRouter(recordOutcome);
+  const router = newRouter(LONGEST_TIMER_MS, recordOutcome);
   others(router);
   for (const handler of router.handlers) {
     const name = handler.requestPath.slice(1);
@@ -99,9 +101,14 @@ function register(router: ConnectRouter, method: Method, options: ServeOptions):
 }
 
 function registerUnary(router: ConnectRouter, method: UnaryMethod, options: ServeOptions): ConnectRouter {
-  return router.rpc(method.desc as DescMethodUnary, (input, context) =>
-    runUnary(method, input, openCall(context), options),
-  );
+  return router.rpc(method.desc as DescMethodUnary, async (input, context) => {
+    const call = openCall(context);
+    const out = openOutput(call);
+    void runMethod(method, input, call, options, out);
+    const { value: [message] = [] } = await out.next();
+    if (message === undefined) throw new TypeError("a unary method has sent nothing");
+    return message;
+  });
 }
 
 function registerStreaming(router: ConnectRouter, method: StreamingMethod, options: ServeOptions): ConnectRouter {

@@ -12,7 +12,7 @@ export interface ServeOptions {
   readonly acceptCompression: Compression[];
   /** The most bytes that a request message may have. */
   readonly readMaxBytes: number;
-  /** The longest deadline, in milliseconds. */
+  /** The longest deadline, in milliseconds, of all methods but those that are unlimited. */
   readonly maxTimeoutMs: number;
   /** Aborted with the reason that calls in progress end with. */
   readonly shutdownSignal: AbortSignal;
@@ -24,7 +24,6 @@ export const recordKey: ContextKey<CallRecord> = createContextKey<CallRecord>(un
 /** Begins a call. */
 export function openCall(context: HandlerContext): Call {
   const record = context.values.get(recordKey);
-  context.responseHeader.set("x-request-id", record.id);
   return {
     record,
     signal: context.signal,
@@ -37,11 +36,6 @@ export function openOutput(call: Call): Output<Message> {
   return new Output(call.signal, () => callFailure(call));
 }
 
-/** Runs a unary method. */
-export function runUnary(method: UnaryMethod, input: Message, call: Call, options: ServeOptions): Promise<Message> {
-  return runCall(call, method.desc, input, options.interceptors, () => method.handle(input, call));
-}
-
 /** Runs a method of either kind: what it sends, and how it ends, goes to the output. */
 export async function runMethod(
   method: Method,
@@ -51,8 +45,10 @@ export async function runMethod(
   out: Output<Message>,
 ): Promise<void> {
   try {
-    if (isUnary(method)) out.send(await runUnary(method, input, call, options));
-    else await runCall(call, method.desc, input, options.interceptors, () => method.handle(input, call, out));
+    await runCall(call, method.desc, input, options.interceptors, async () => {
+      if (isUnary(method)) out.send(await method.handle(input, call));
+      else await method.handle(input, call, out);
+    });
     out.end();
   } catch (error) {
     out.fail(error);

@@ -12,7 +12,6 @@ export function writeUnknownMethod(path: string, record: CallRecord, response: S
   record.code = code;
   record.reason = reason;
   const error = toConnectError(failure, record);
-  response.setHeader("x-request-id", record.id);
   if (record.protocol === "grpc" || record.protocol === "grpc-web") {
     response.setHeader("content-type", `application/${record.protocol}`);
     for (const [name, value] of setTrailerStatus(new Headers(), error)) response.setHeader(name, value);

@@ -1,11 +1,12 @@
+import { Code } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import type { Usage } from "../../gen/parley/v1/usage_pb.js";
 import type { CallRecord } from "../rpc/call.ts";
 import { usageOf } from "../rpc/convert/response.ts";
 import { statusName } from "./status-name.ts";
 
-/** Codes that tell of a fault in Parley or behind it, not in the request: INTERNAL, UNAVAILABLE, UNKNOWN, DATA_LOSS. */
-const FAULTS = new Set([2, 13, 14, 15]);
+/** Codes that tell of a fault in Parley or behind it, not in the request. */
+const FAULTS = new Set<number>([Code.Unknown, Code.Internal, Code.Unavailable, Code.DataLoss]);
 
 /**
  * Writes one line a call, and one more at level error when it raises an alert. They hold no prompt, no answer, no token
@@ -15,7 +16,7 @@ export function logCall(logger: Logger, record: CallRecord, quiet: boolean): voi
   if (record.alert !== undefined) {
     logger.error({ call: record.id, alert: record.alert, reason: record.reason }, "the operator must act");
   }
-  const code = record.code ?? 2;
+  const code = record.code ?? Code.Unknown;
   const level = FAULTS.has(code) ? "warn" : quiet ? "debug" : "info";
   if (!logger.isLevelEnabled(level)) return;
   const { turn } = record;
@@ -34,7 +35,7 @@ export function logCall(logger: Logger, record: CallRecord, quiet: boolean): voi
         model: JSON.parse(turn.answer.message.get("model") ?? "null") as unknown,
         usage: tokens(usageOf(turn.answer)),
       }),
-      upstream_request_id: turn?.answer.requestId,
+      upstream_request_id: record.upstreamRequestId ?? turn?.answer.requestId,
       attempts: turn?.attempts,
       labels: record.labels !== undefined && Object.keys(record.labels).length > 0 ? record.labels : undefined,
       err: record.fault,

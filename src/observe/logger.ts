@@ -23,9 +23,10 @@ export async function createLogger({ level, pretty, stream }: LoggerOptions): Pr
     serializers: { err: serializeError },
     base: null,
   };
-  if (!pretty) return pino(options, stream ?? destination({ dest: 1, sync: false }));
+  // Without a least length, flushing would do nothing: a write may be in progress all the same.
+  if (!pretty) return pino(options, stream ?? destination({ dest: 1, sync: false, minLength: 1 }));
   const { default: prettyStream } = await import("pino-pretty");
-  return pino(options, prettyStream({ sync: true }));
+  return pino(options, prettyStream({ sync: true, singleLine: true }));
 }
 
 /** Writes out what is still in memory. */

@@ -24,7 +24,9 @@ export interface CallRecord {
   reason?: string;
   /** Name of an alert that the failure raises: nobody but the operator can mend it. */
   alert?: string | undefined;
-  /** What was thrown, for an error that says nothing of itself. */
+  /** Claude's identifier of the request that failed. */
+  upstreamRequestId?: string | undefined;
+  /** What was thrown, for an error that says nothing of itself, and otherwise what caused it. */
   fault?: unknown;
   /** Path of the ChatRequest in the request message: `""` or `"chat."`. */
   chatPath?: string;

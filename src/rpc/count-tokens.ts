@@ -2,7 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { ChatService, CountTokensResponseSchema } from "../../gen/parley/v1/chat_service_pb.js";
 import { withRetries } from "../agent/retry.ts";
 import { type Method, unary } from "./call.ts";
-import { toCountTokensParams, toTurnRequest } from "./convert/request.ts";
+import { toCountTokensParams } from "./convert/request.ts";
 import type { RpcDependencies } from "./dependencies.ts";
 
 /** CountTokens. */
@@ -13,9 +13,8 @@ export function countTokens({ upstream, retrier, defaults }: RpcDependencies): M
       if (input === undefined) throw new TypeError("chat is required: the validation has let it pass");
       record.labels = input.labels;
       record.chatPath = "chat.";
-      const request = toTurnRequest(input, "chat.", defaults);
-      const params = toCountTokensParams(request);
-      const options = { signal, betas: request.betas };
+      const params = toCountTokensParams(input, "chat.", defaults);
+      const options = { signal, betas: input.betas };
       const inputTokens = await withRetries(() => upstream.countTokens(params, options), retrier, { signal, deadline });
       return create(CountTokensResponseSchema, { inputTokens });
     },

@@ -22,7 +22,7 @@ export function streamChat({ defaults, heartbeatMs, ...dependencies }: RpcDepend
       if (input === undefined) throw new TypeError("chat is required: the validation has let it pass");
       record.labels = input.labels;
       record.chatPath = "chat.";
-      const request = toTurnRequest(input, "chat.", defaults);
+      const request = { ...toTurnRequest(input, "chat.", defaults), omitContent: omitFinalMessage };
       const progress = new TurnProgress();
       record.turn = progress;
       let sequence = 0;

@@ -15,9 +15,15 @@ async function start(): Promise<Simulator | undefined> {
     const script = scriptPath === undefined ? undefined : await loadScript(scriptPath);
     return await createSimulator({ ...options, script, log: say });
   } catch (error) {
-    complain(error instanceof Error ? error.message : String(error));
+    complain(startProblem(error));
     return undefined;
   }
+}
+
+function startProblem(error: unknown): string {
+  const { code, port } = error as NodeJS.ErrnoException & { port?: number };
+  if (code === "EADDRINUSE") return `port ${port} is in use by another process: set SIMULATOR_PORT to another`;
+  return error instanceof Error ? error.message : String(error);
 }
 
 async function stop(simulator: Simulator): Promise<void> {

@@ -15,14 +15,17 @@ const CHARACTERS_PER_TOKEN = 4;
 export class Answer {
   /** The `request-id` of the response. */
   readonly requestId: string | undefined;
+  readonly #omitContent: boolean;
   readonly #message = new Map<string, string>();
   readonly #usage = new Map<string, string>();
   readonly #blocks: AnswerBlock[] = [];
   #outputCharacters = 0;
   #outputIsCounted = false;
 
-  constructor(requestId: string | undefined) {
+  /** @param omitContent whether the blocks are not kept: only what they cost is. */
+  constructor(requestId: string | undefined, omitContent = false) {
     this.requestId = requestId;
+    this.#omitContent = omitContent;
   }
 
   /** Whether anything has been received. */
@@ -35,9 +38,9 @@ export class Answer {
     return this.#message;
   }
 
-  /** The content blocks so far. The `input` of a tool call may be cut short, and then is no JSON. */
+  /** The content blocks so far, unless they are omitted. The `input` of a tool call may be cut short, and then is no JSON. */
   get blocks(): readonly Members[] {
-    return this.#blocks.map((block) => block.members());
+    return this.#omitContent ? [] : this.#blocks.map((block) => block.members());
   }
 
   /** What the call has cost so far. */
@@ -83,14 +86,17 @@ export class Answer {
       }
       case "content_block_start":
         if (event.index !== this.#blocks.length) throw new TypeError(`content block ${event.index} is out of order`);
-        this.#blocks.push(new AnswerBlock(members(part(json, "content_block"))));
+        this.#blocks.push(new AnswerBlock(members(part(json, "content_block")), this.#omitContent));
         break;
       case "content_block_stop":
         this.#block(event.index);
         break;
-      case "message_start":
-        this.#merge(members(part(json, "message")));
+      case "message_start": {
+        const message = members(part(json, "message"));
+        if (elements(message.get("content") ?? "[]").length > 0) throw new TypeError("an answer begins with content");
+        this.#merge(message);
         break;
+      }
       case "message_delta": {
         const { delta, usage, type: _, ...others } = Object.fromEntries(members(json));
         this.#merge(new Map([...members(delta ?? "{}"), ...Object.entries(others)]));
@@ -133,14 +139,17 @@ class AnswerBlock {
   readonly #start: Members;
   readonly #texts = new Map<string, TextBuilder>();
   readonly #citations: string[] = [];
+  readonly #isOmitted: boolean;
 
-  constructor(start: Members) {
-    this.#start = start;
+  constructor(start: Members, isOmitted: boolean) {
+    this.#start = isOmitted ? new Map() : start;
+    this.#isOmitted = isOmitted;
   }
 
   /** Appends to a member that is a text, or to the JSON text of `input`. Returns the number of characters. */
   append(name: string, text: unknown): number {
     if (typeof text !== "string") throw new TypeError("a delta without its text");
+    if (this.#isOmitted) return text.length;
     let builder = this.#texts.get(name);
     if (builder === undefined) {
       builder = new TextBuilder();
@@ -151,7 +160,7 @@ class AnswerBlock {
   }
 
   cite(citation: string): void {
-    this.#citations.push(citation);
+    if (!this.#isOmitted) this.#citations.push(citation);
   }
 
   members(): Members {

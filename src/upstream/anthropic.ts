@@ -3,12 +3,14 @@ import { Agent, EnvHttpProxyAgent } from "undici";
 import type { Credential } from "../config/credential.ts";
 import type { ProxySettings } from "../config/environment.ts";
 import { ClaudeError } from "../errors/claude-error.ts";
+import { isTelling } from "../errors/failure.ts";
+import type { ByteSource } from "./byte-source.ts";
 import { credentialOptions } from "./credentials.ts";
 import { createDispatchFetch, isStreamed } from "./dispatch-fetch.ts";
 import { MessageStream } from "./message-stream.ts";
 import { elements, members } from "./raw-json.ts";
 import type { Upstream, UpstreamOptions } from "./upstream.ts";
-import { requestError } from "./upstream-errors.ts";
+import { malformed, requestError } from "./upstream-errors.ts";
 import { eventStreamOf } from "./whole-message.ts";
 
 export interface AnthropicOptions {
@@ -41,6 +43,8 @@ export function createAnthropicUpstream(options: AnthropicOptions): Upstream {
     keepAliveTimeout: KEEP_ALIVE_MS,
     keepAliveMaxTimeout: KEEP_ALIVE_MS,
     pipelining: 1,
+    // A connection of its own for each call: no call waits for the flow control or the packet loss of another.
+    allowH2: false,
   };
   const dispatcher =
     options.proxy === undefined ? new Agent(pool) : new EnvHttpProxyAgent({ ...pool, ...options.proxy });
@@ -65,16 +69,16 @@ export function createAnthropicUpstream(options: AnthropicOptions): Upstream {
     headers: betas.length === 0 ? {} : { "anthropic-beta": betas.join(",") },
   });
 
-  /** Makes a request and reads its response; all that is thrown is in our terms. */
-  async function request<T>(
+  /** Makes a request and resolves with its response. */
+  async function request(
     resource: { readonly type: string; readonly name: string },
+    { signal }: UpstreamOptions,
     send: (client: Anthropic) => Promise<Response>,
-    read: (response: Response) => T | Promise<T>,
-  ): Promise<T> {
+  ): Promise<Response> {
     for (let refreshed = false; ; refreshed = true) {
       const used = client;
       try {
-        return await read(await send(used));
+        return await unlessAborted(send(used), signal);
       } catch (cause) {
         const error = requestError(cause, resource);
         // A refused token may have been revoked before its time: a new client exchanges a new one. The SDK would do so
@@ -86,59 +90,76 @@ export function createAnthropicUpstream(options: AnthropicOptions): Upstream {
   }
 
   return {
-    streamMessage: (params, callOptions) =>
-      request(
-        { type: "model", name: params.model },
-        (client) => {
-          const { stream: _, ...whole } = params;
-          const options = requestOptions(callOptions);
-          return params.max_tokens === 0
-            ? client.messages.create(whole, options).asResponse()
-            : client.messages.create(params, options).asResponse();
-        },
-        async (response) => {
-          const requestId = response.headers.get("request-id") ?? undefined;
-          if (params.max_tokens === 0) return new MessageStream(eventStreamOf(await response.text()), requestId);
-          const body: unknown = response.body;
-          if (!isStreamed(body)) throw new TypeError("not an event stream");
-          return new MessageStream(body, requestId);
-        },
-      ),
-    countTokens: (params, callOptions) =>
-      request(
-        { type: "model", name: params.model },
-        (client) => client.messages.countTokens(params, requestOptions(callOptions)).asResponse(),
-        async (response) => {
-          const { input_tokens } = (await response.json()) as { input_tokens: unknown };
-          if (typeof input_tokens !== "number") throw new TypeError("no input_tokens");
-          return input_tokens;
-        },
-      ),
-    listModels: (params, callOptions) =>
-      request(
-        { type: "model", name: "" },
-        (client) => client.models.list(params, requestOptions(callOptions)).asResponse(),
-        async (response) => {
-          const page = members(await response.text());
-          const hasMore = page.get("has_more") === "true";
-          return {
-            models: elements(page.get("data") ?? ""),
-            nextAfterId: hasMore ? (JSON.parse(page.get("last_id") ?? "null") ?? undefined) : undefined,
-          };
-        },
-      ),
-    getModel: (id, callOptions) =>
-      request(
-        { type: "model", name: id },
-        (client) => client.models.retrieve(id, undefined, requestOptions(callOptions)).asResponse(),
-        async (response) => {
-          const text = await response.text();
-          members(text);
-          return text;
-        },
-      ),
+    async streamMessage(params, callOptions) {
+      const options = requestOptions(callOptions);
+      const { stream: _, ...whole } = params;
+      const isStream = params.max_tokens !== 0;
+      const response = await request({ type: "model", name: params.model }, callOptions, (client) =>
+        isStream
+          ? client.messages.create(params, options).asResponse()
+          : client.messages.create(whole, options).asResponse(),
+      );
+      return read(response, async (requestId) => {
+        const body: unknown = isStream ? response.body : eventStreamOf(await response.text());
+        if (isStream && !isStreamed(body)) throw new TypeError("not an event stream");
+        return new MessageStream(body as ByteSource, requestId, callOptions.omitContent);
+      });
+    },
+    async countTokens(params, callOptions) {
+      const response = await request({ type: "model", name: params.model }, callOptions, (client) =>
+        client.messages.countTokens(params, requestOptions(callOptions)).asResponse(),
+      );
+      return read(response, async () => {
+        const { input_tokens } = (await response.json()) as { input_tokens: unknown };
+        if (typeof input_tokens !== "number") throw new TypeError("no input_tokens");
+        return input_tokens;
+      });
+    },
+    async listModels(params, callOptions) {
+      const response = await request({ type: "model", name: "" }, callOptions, (client) =>
+        client.models.list(params, requestOptions(callOptions)).asResponse(),
+      );
+      return read(response, async () => {
+        const page = members(await response.text());
+        const hasMore = page.get("has_more") === "true";
+        return {
+          models: elements(page.get("data") ?? ""),
+          nextAfterId: hasMore ? (JSON.parse(page.get("last_id") ?? "null") ?? undefined) : undefined,
+        };
+      });
+    },
+    async getModel(id, callOptions) {
+      const response = await request({ type: "model", name: id }, callOptions, (client) =>
+        client.models.retrieve(id, undefined, requestOptions(callOptions)).asResponse(),
+      );
+      return read(response, async () => {
+        const text = await response.text();
+        members(text);
+        return text;
+      });
+    },
     [Symbol.asyncDispose]: () => dispatcher.destroy(),
   };
+}
+
+/** Reads a response. What cannot be read is malformed. */
+async function read<T>(response: Response, parse: (requestId: string | undefined) => Promise<T>): Promise<T> {
+  const requestId = response.headers.get("request-id") ?? undefined;
+  try {
+    return await parse(requestId);
+  } catch (error) {
+    throw isTelling(error) ? error : malformed(error, requestId);
+  }
+}
+
+/** Rejects as soon as the signal is aborted: the SDK does not tie the exchange of a token to it. */
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+    if (signal.aborted) onAbort();
+  });
 }
 
 function isUnauthenticated(error: Error): boolean {

@@ -14,6 +14,8 @@ export interface ByteSource {
   start(sink: ByteSink): void;
   pause(): void;
   resume(): void;
+  /** Nothing more of the body matters: it may come to its end without hurry, so that the connection is kept. */
+  release(): void;
   /** Closes the connection if the body has not ended. The sink's `fail` gets the reason. */
   abort(reason: Error): void;
 }

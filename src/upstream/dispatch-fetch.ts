@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from "node:http";
 import type { Dispatcher } from "undici";
 import type { ByteSink, ByteSource } from "./byte-source.ts";
 import { restoreRawJson } from "./raw-json.ts";
-import { connectionError } from "./upstream-errors.ts";
+import { connectionError, malformed } from "./upstream-errors.ts";
 
 /** The most bytes that a response may have that is not streamed: a page of models, or an error. */
 const MAX_BUFFERED_BYTES = 16 * 1024 * 1024;
@@ -16,7 +16,7 @@ export interface DispatchFetchOptions {
 }
 
 /** The body of a streamed response: what the `fetch` below puts in the place of a ReadableStream. */
-export interface StreamedBody extends ByteSource {
+interface StreamedBody extends ByteSource {
   readonly streamed: true;
 }
 
@@ -102,7 +102,7 @@ class Exchange implements Dispatcher.DispatchHandler, StreamedBody {
     controller.rawHeaders = null;
     if (this.isOver || status < 200) return;
     const head = { status, headers: toHeaders(headers) };
-    if (status === 200 && headers["content-type"]?.startsWith("text/event-stream")) {
+    if (status === 200 && headers["content-type"]?.toLowerCase().startsWith("text/event-stream")) {
       this.#resolve(streamedResponse(head, this));
     } else {
       this.#head = head;
@@ -122,14 +122,18 @@ class Exchange implements Dispatcher.DispatchHandler, StreamedBody {
 
   onResponseEnd(): void {
     if (this.isOver) return;
-    this.#ended = true;
-    this.#signal?.removeEventListener("abort", this.#onAbort);
-    if (this.#head === undefined) {
-      this.#sink?.end();
+    let whole: Response | undefined;
+    try {
+      if (this.#head !== undefined) whole = new Response(Buffer.concat(this.#chunks), this.#head);
+    } catch (error) {
+      // A status that no response with a body can have, such as 204 and 600.
+      this.#fail(malformed(error));
       return;
     }
-    const bodyless = this.#head.status === 204 || this.#head.status === 304;
-    this.#resolve(new Response(bodyless ? null : Buffer.concat(this.#chunks), this.#head));
+    this.#ended = true;
+    this.#signal?.removeEventListener("abort", this.#onAbort);
+    if (whole === undefined) this.#sink?.end();
+    else this.#resolve(whole);
   }
 
   onResponseError(_: Dispatcher.DispatchController | undefined, error: Error): void {
@@ -152,6 +156,10 @@ class Exchange implements Dispatcher.DispatchHandler, StreamedBody {
 
   resume(): void {
     this.#controller?.resume();
+  }
+
+  release(): void {
+    this.#signal?.removeEventListener("abort", this.#onAbort);
   }
 
   abort(reason: Error): void {

@@ -5,7 +5,17 @@ import { Answer } from "./answer.ts";
 import type { ByteSink, ByteSource } from "./byte-source.ts";
 import { SseDecoder } from "./sse-decoder.ts";
 import { parseEvent, type StreamEvent } from "./stream-event.ts";
-import { bodyError } from "./upstream-errors.ts";
+import { bodyError, malformed, text } from "./upstream-errors.ts";
+import { WholeCharacters } from "./whole-characters.ts";
+
+/** Events that are about an answer, which `message_start` begins. Others, of a kind yet unknown, may come before it. */
+const answerEvents = new Set([
+  "content_block_start",
+  "content_block_delta",
+  "content_block_stop",
+  "message_delta",
+  "message_stop",
+]);
 
 /** How many bytes may wait for a reader before the connection is paused. */
 const HIGH_WATER_BYTES = 16 * 1024;
@@ -32,15 +42,16 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
   #paused = false;
   /** What the source ended with. */
   #end: { readonly error: Error } | undefined;
-  #started = false;
+  readonly #whole = new WholeCharacters();
   #complete = false;
   #failure: Error | undefined;
   #wake: (() => void) | undefined;
 
-  constructor(source: ByteSource, requestId: string | undefined) {
+  /** @param omitContent whether `answer` shall have no content blocks. */
+  constructor(source: ByteSource, requestId: string | undefined, omitContent = false) {
     this.#source = source;
     this.requestId = requestId;
-    this.answer = new Answer(requestId);
+    this.answer = new Answer(requestId, omitContent);
     source.start(this);
   }
 
@@ -66,7 +77,7 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
     return { done: true, value: undefined };
   }
 
-  /** Stops reading. The connection is closed unless the answer was complete. */
+  /** Stops reading. The request is aborted unless the answer was complete. */
   async return(): Promise<IteratorResult<readonly StreamEvent[], undefined>> {
     if (!this.#complete) this.#fail(new ParleyError("CANCELLED", "the answer is not read to its end"));
     return { done: true, value: undefined };
@@ -105,7 +116,7 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
         this.#decoder.decode(bytes, (data) => this.#take(data, batch));
       }
     } catch (error) {
-      this.#fail(isTelling(error) ? error : this.#malformed(error));
+      this.#fail(isTelling(error) ? error : malformed(error, this.requestId));
     }
     this.#regulate();
     return batch;
@@ -125,31 +136,31 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
     const type: string = received.event.type;
     if (type === "ping") return;
     if (type === "error") throw this.#errorEvent(received.event);
-    if (this.#started === (type === "message_start")) throw new TypeError("message_start is not the first event");
-    this.#started = true;
-    this.answer.add(received);
-    batch.push(received);
-    if (type === "message_stop") this.#complete = true;
+    if (type === "message_start") {
+      if (this.answer.begun) throw new TypeError("message_start is not the first event");
+    } else if (!this.answer.begun && answerEvents.has(type)) {
+      throw new TypeError(`${type} comes before message_start`);
+    }
+    for (const event of this.#whole.take(received)) {
+      this.answer.add(event);
+      batch.push(event);
+    }
+    if (type !== "message_stop") return;
+    this.#complete = true;
+    this.#source.release();
   }
 
   #errorEvent(event: object): ClaudeError {
     const { error, request_id } = event as {
-      error?: { type?: string; message?: string; details?: { error_code?: string } | null } | null;
-      request_id?: string | null;
+      error?: { type?: unknown; message?: unknown; details?: { error_code?: unknown } | null } | null;
+      request_id?: unknown;
     };
     return new ClaudeError({
       status: undefined,
-      type: error?.type,
-      errorCode: error?.details?.error_code,
-      message: error?.message,
-      requestId: request_id ?? this.requestId,
-    });
-  }
-
-  #malformed(cause: unknown): ParleyError {
-    return new ParleyError("UPSTREAM_STREAM_MALFORMED", "Claude's answer could not be understood", {
-      cause,
-      upstreamRequestId: this.requestId,
+      type: text(error?.type),
+      errorCode: text(error?.details?.error_code),
+      message: text(error?.message),
+      requestId: text(request_id) ?? this.requestId,
     });
   }
 

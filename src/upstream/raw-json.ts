@@ -32,11 +32,6 @@ export function restoreRawJson(text: string): string {
   return text.replace(MARKED_STRING, (_, escaped: string) => JSON.parse(`"${escaped}"`) as string);
 }
 
-/** `JSON.stringify` for a value that may hold RawJson values. */
-export function stringifyExact(value: unknown): string {
-  return restoreRawJson(JSON.stringify(value));
-}
-
 /**
  * The members of a JSON object, each with the exact text of its value, in their order. Of a repeated key the last value
  * counts, as in `JSON.parse`.

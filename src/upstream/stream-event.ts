@@ -11,13 +11,17 @@ export interface StreamEvent {
   readonly json: string;
 }
 
-/** Deltas that append a text, and the member that holds it. */
-export const textDeltas = {
-  text_delta: "text",
-  input_json_delta: "partial_json",
-  thinking_delta: "thinking",
-  signature_delta: "signature",
-} as const;
+const textMembers = new Map<unknown, string>([
+  ["text_delta", "text"],
+  ["input_json_delta", "partial_json"],
+  ["thinking_delta", "thinking"],
+  ["signature_delta", "signature"],
+]);
+
+/** The member that holds the text of a delta that appends one. Undefined: the type is of another kind. */
+export function textMember(deltaType: unknown): string | undefined {
+  return textMembers.get(deltaType);
+}
 
 /** An event from its JSON text. Throws when it is none. */
 export function parseEvent(json: string): StreamEvent {
@@ -35,7 +39,7 @@ function detached(text: string): string {
 function isPlainDelta(event: RawMessageStreamEvent): boolean {
   if (event.type !== "content_block_delta" || hasMoreThan(event, 3)) return false;
   const { delta } = event;
-  return delta !== null && typeof delta === "object" && delta.type in textDeltas && !hasMoreThan(delta, 2);
+  return delta !== null && typeof delta === "object" && textMember(delta.type) !== undefined && !hasMoreThan(delta, 2);
 }
 
 function hasMoreThan(value: object, count: number): boolean {

@@ -3,22 +3,25 @@ import { ClaudeError } from "../errors/claude-error.ts";
 import { isTelling } from "../errors/failure.ts";
 import { ParleyError } from "../errors/parley-error.ts";
 
-/** What the SDK throws, in our terms. `resource` is what was asked for, for a 404. */
+/** What the SDK throws for a request, in our terms. `resource` is what was asked for, for a 404. */
 export function requestError(error: unknown, resource: { readonly type: string; readonly name: string }): Error {
   if (isTelling(error)) return error;
   if (error instanceof APIConnectionError && error.cause instanceof TransportError) return error.cause.error;
   if (error instanceof APIError && error.status !== undefined) return statusError(error, resource);
   if (error instanceof AnthropicError) {
     // The SDK's own complaints are about credentials: a key function that fails, or a token exchange.
-    return new ParleyError(
-      "UPSTREAM_CREDENTIAL_UNAVAILABLE",
-      "the service has no credential for Claude at the moment",
-      {
-        cause: error,
-      },
-    );
+    const message = "the service has no credential for Claude at the moment";
+    return new ParleyError("UPSTREAM_CREDENTIAL_UNAVAILABLE", message, { cause: error });
   }
-  return new ParleyError("UPSTREAM_STREAM_MALFORMED", "Claude's answer could not be understood", { cause: error });
+  return error as Error;
+}
+
+/** An answer that is not what Claude's API promises. */
+export function malformed(cause: unknown, requestId?: string): ParleyError {
+  return new ParleyError("UPSTREAM_STREAM_MALFORMED", "Claude's answer could not be understood", {
+    cause,
+    upstreamRequestId: requestId,
+  });
 }
 
 /** What breaks the body of an answer, in our terms. */
@@ -34,7 +37,7 @@ export function bodyError(error: Error, requestId: string | undefined): Error {
  * Carries an error of ours through the SDK, which looks for the word "timeout" in what `fetch` throws, also in its
  * `cause`, and where it finds it throws the error away.
  */
-export class TransportError extends Error {
+class TransportError extends Error {
   override readonly name = "TransportError";
   readonly error: ParleyError;
 
@@ -47,6 +50,7 @@ export class TransportError extends Error {
 /** What keeps an answer from beginning, in our terms. An abort stays what it is. */
 export function connectionError(error: Error): Error {
   if (error.name === "AbortError") return error;
+  if (error instanceof ParleyError) return new TransportError(error);
   const code = codeOf(error);
   const inTime = code !== "UND_ERR_HEADERS_TIMEOUT" && code !== "UND_ERR_BODY_TIMEOUT";
   return new TransportError(
@@ -61,15 +65,20 @@ function statusError(error: APIError, resource: { readonly type: string; readonl
   const shouldRetry = headers.get("x-should-retry");
   return new ClaudeError({
     status: error.status,
-    type: error.type ?? undefined,
-    errorCode: error.errorCode ?? undefined,
-    message: error.apiMessage ?? undefined,
+    type: text(error.type),
+    errorCode: text(error.errorCode),
+    message: text(error.apiMessage),
     requestId: error.requestID ?? undefined,
     retryAfterMs: retryAfterMs(headers),
     shouldRetry: shouldRetry === null ? undefined : shouldRetry === "true",
     exhaustedLimit: exhaustedLimit(headers),
     resource,
   });
+}
+
+/** What the SDK's types promise to be a text, and a proxy in front of Claude need not make one. */
+export function text(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined;
 }
 
 /** `retry-after-ms`, or `retry-after` in seconds or as a date, in milliseconds from now. 0 counts: it means at once. */

@@ -7,6 +7,8 @@ export interface UpstreamOptions {
   readonly signal: AbortSignal;
   /** Values of `anthropic-beta`. */
   readonly betas?: readonly string[];
+  /** Whether the answer that is put together shall have no content: nobody will read it. */
+  readonly omitContent?: boolean | undefined;
 }
 
 /** A page of models, each as the exact JSON text that Claude sent. */

@@ -27,6 +27,7 @@ export function eventStreamOf(messageText: string): ByteSource {
     },
     pause() {},
     resume() {},
+    release() {},
     abort() {},
   };
 }

@@ -97,6 +97,26 @@ describe("the environment", () => {
     }
   });
 
+  test("that would not do what it seems to is refused, and no secret in it is repeated", () => {
+    assert.deepEqual(problems({ ...key, PORT: "8080", ADMIN_PORT: "8080" }), [
+      "PORT and ADMIN_PORT must differ, but both are 8080",
+    ]);
+    assert.match(problems({ ...key, ANTHROPIC_CUSTOM_HEADERS: "x-a: b" })[0] ?? "", /^ANTHROPIC_CUSTOM_HEADERS is not/);
+    for (const url of ["http://h/base?x=1", "http://h/#x", "http://user:secret@h", "h:80"]) {
+      const [problem = "", ...others] = problems({ ...key, ANTHROPIC_BASE_URL: url });
+      assert.match(problem, /^ANTHROPIC_BASE_URL must be an http or https URL without user, query and fragment/);
+      assert.ok(!problem.includes("secret"));
+      assert.deepEqual(others, []);
+    }
+    for (const url of ["proxy:3128", "socks5://user:secret@proxy:1080"]) {
+      assert.deepEqual(problems({ ...key, HTTPS_PROXY: url }), ["HTTPS_PROXY must be an http or https URL"]);
+    }
+  });
+
+  test("names the workspace of a key that can act on several", () => {
+    assert.equal(loadConfig({ ...key, ANTHROPIC_WORKSPACE_ID: "wrkspc_1" }).claude.workspaceId, "wrkspc_1");
+  });
+
   test("without a credential says how to get one, and how to do without", () => {
     const [problem, ...others] = problems({});
     assert.deepEqual(others, []);
@@ -130,8 +150,9 @@ describe("the environment", () => {
       CLAUDE_REQ_PER_MIN: "60",
       PARLEY_STORE: "memory",
       PARLEY_QUOTA: "redis://r",
+      OTEL_EXPORTER_OTLP_ENDPOINT: "http://collector:4318",
     });
-    assert.deepEqual(ineffective, ["CLAUDE_REQ_PER_MIN", "PARLEY_QUOTA"]);
+    assert.deepEqual(ineffective, ["CLAUDE_REQ_PER_MIN", "PARLEY_QUOTA", "OTEL_EXPORTER_OTLP_ENDPOINT"]);
   });
 });
 
@@ -161,8 +182,10 @@ logging:
     assert.equal(config.logLevel, "warn");
   });
 
-  test("may be empty", () => {
+  test("may be empty, as a whole and in its parts", () => {
     assert.equal(loadConfig({ ...key, PARLEY_CONFIG: file("# nothing\n") }).logLevel, "info");
+    const sections = file("claude:\n  retry:\nserver:\n  # drain: 1m\nlimits:\nlogging:\n");
+    assert.deepEqual(loadConfig({ ...key, PARLEY_CONFIG: sections }).limits, loadConfig(key).limits);
   });
 
   test("is told all that is wrong with it at once, by line and name and with what is allowed", () => {
@@ -174,18 +197,27 @@ claude:
     maxAttempts: 99
 server:
   drain: 30
+  corsOrigins: ["https://a.example/", "*"]
   tls: { certFile: a.pem }
 limits: [1]
 made_up: true
 `);
     assert.deepEqual(problems({ ...key, PARLEY_CONFIG: path }), [
       `${path}:3: claude.modle is unknown`,
-      `${path}:4: claude.maxTokens must be a whole number from 1 to 1000000`,
-      `${path}:6: claude.retry.maxAttempts must be a whole number from 1 to 10`,
-      `${path}:8: server.drain must be a duration from 0s to 1h, for example 0s`,
-      `${path}:9: server.tls.keyFile must be set`,
-      `${path}:10: limits must be a mapping of names to values`,
-      `${path}:11: made_up is unknown`,
+      `${path}:4: claude.maxTokens must be a whole number from 1 to 1000000, but is "many"`,
+      `${path}:6: claude.retry.maxAttempts must be a whole number from 1 to 10, but is 99`,
+      `${path}:8: server.drain must be a duration from 0s to 1h, such as 500ms, 30s, 5m or 1h, but is 30`,
+      `${path}:9: server.corsOrigins.0 must be an origin such as https://app.example, or *, but is "https://a.example/"`,
+      `${path}:10: server.tls.keyFile must be set`,
+      `${path}:11: limits must be a mapping of names to values`,
+      `${path}:12: made_up is unknown`,
+    ]);
+  });
+
+  test("that is a list is refused", () => {
+    const path = file("- a\n");
+    assert.deepEqual(problems({ ...key, PARLEY_CONFIG: path }), [
+      `${path}:1: the file must be a mapping of names to values`,
     ]);
   });
 

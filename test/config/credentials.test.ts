@@ -3,6 +3,9 @@ import { mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
+import { createClient } from "@connectrpc/connect";
+import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node";
+import { ChatService } from "../../gen/parley/v1/chat_service_pb.js";
 import { Role } from "../../gen/parley/v1/content_pb.js";
 import { secretFile } from "../../src/config/secret.ts";
 import { failureOf } from "../support/details.ts";
@@ -107,6 +110,23 @@ describe("workload identity federation", () => {
     });
     const told = await failureOf(service.chat.chat(request));
     assert.equal(told.errorInfo?.reason, "UPSTREAM_CREDENTIAL_UNAVAILABLE");
+    assert.ok(service.logs.some(({ alert }) => alert === "credential_unavailable"));
     await service.chat.chat(request);
   });
+
+  for (const [name, transport] of Object.entries({ gRPC: createGrpcTransport, Connect: createConnectTransport })) {
+    test(`that hangs holds no call past its deadline, over ${name}`, async () => {
+      const hanging = { expect: { path: "/v1/oauth/token" }, respond: { status: 503 }, gate: "never" };
+      await using service = await startService({
+        // No other timeout ends the call: the exchange itself may take a minute.
+        config: { credential, defaultTimeout: 300 },
+        simulator: { acceptedKeys: [] },
+        script: { steps: [hanging] },
+      });
+      const client = createClient(ChatService, transport({ baseUrl: service.url, httpVersion: "2" }));
+      const told = await failureOf(client.chat(request));
+      assert.equal(told.code, "DeadlineExceeded");
+      assert.equal((await service.nextCall()).code, "DEADLINE_EXCEEDED");
+    });
+  }
 });

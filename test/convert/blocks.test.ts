@@ -11,9 +11,9 @@ import {
 } from "../../gen/parley/v1/content_pb.js";
 import { blockFromClaude } from "../../src/rpc/convert/blocks-from-claude.ts";
 import { toClaudeBlock } from "../../src/rpc/convert/blocks-to-claude.ts";
-import { stringifyExact } from "../../src/upstream/raw-json.ts";
+import { members } from "../../src/upstream/raw-json.ts";
 import { claudeBlock } from "../support/claude-blocks.ts";
-import { jsonText, meaning, objectJsonText } from "../support/json-text.ts";
+import { jsonText, meaning, objectJsonText, stringifyExact } from "../support/json-text.ts";
 
 test("every content block of Claude's, known and invented, comes back to Claude as it came", () => {
   fc.assert(
@@ -36,14 +36,19 @@ test("every content block of a caller's comes back to the caller as it came", ()
   );
 });
 
+test("no name is special, not even those that every object of JavaScript has", () => {
+  const json = '{"type":"text","text":"a","constructor":{"x":1},"__proto__":{"y":1},"toString":1}';
+  assert.deepEqual(meaning(stringifyExact(toClaudeBlock(blockFromClaude(json), "block"))), meaning(json));
+  const opaque = blockFromClaude('{"type":"constructor","valueOf":1}');
+  assert.equal(opaque.kind.case === "opaque" && opaque.kind.value.type, "constructor");
+});
+
 test("the exact text of what must not be re-written is kept, byte for byte", () => {
   fc.assert(
     fc.property(jsonText, (text) => {
       const tool = blockFromClaude(`{"type":"tool_use","id":"t","name":"n","input":${text},"new":${text}}`);
-      assert.equal(
-        tool.kind.case === "toolUse" && tool.kind.value.inputJson,
-        text.trim() === "null" ? "" : text.trim(),
-      );
+      assert.equal(tool.kind.case === "toolUse" && tool.kind.value.inputJson, text.trim());
+      assert.equal(members(stringifyExact(toClaudeBlock(tool, "block"))).get("input"), text.trim());
       assert.equal(tool.extraJson, `{"new":${text.trim()}}`);
       const unknown = `{"type":"of_tomorrow", "value":${text}}`;
       const opaque = blockFromClaude(unknown);

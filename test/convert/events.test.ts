@@ -3,7 +3,12 @@ import { test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { timestampDate } from "@bufbuild/protobuf/wkt";
 import fc from "fast-check";
-import type { ContentBlockDelta, MessageDelta, StreamChatResponse } from "../../gen/parley/v1/chat_service_pb.js";
+import {
+  type ContentBlockDelta,
+  type MessageDelta,
+  StopReason,
+  type StreamChatResponse,
+} from "../../gen/parley/v1/chat_service_pb.js";
 import { ContentBlockSchema } from "../../gen/parley/v1/content_pb.js";
 import type { Usage } from "../../gen/parley/v1/usage_pb.js";
 import { toClaudeBlock } from "../../src/rpc/convert/blocks-to-claude.ts";
@@ -11,10 +16,10 @@ import { eventFromClaude } from "../../src/rpc/convert/events.ts";
 import { withExtra } from "../../src/rpc/convert/exact.ts";
 import { Reader } from "../../src/rpc/convert/reader.ts";
 import { usageFromClaude } from "../../src/rpc/convert/response.ts";
-import { RawJson, stringifyExact } from "../../src/upstream/raw-json.ts";
+import { RawJson } from "../../src/upstream/raw-json.ts";
 import { parseEvent } from "../../src/upstream/stream-event.ts";
 import { claudeEvent } from "../support/claude-events.ts";
-import { meaning } from "../support/json-text.ts";
+import { meaning, stringifyExact } from "../support/json-text.ts";
 
 test("every event of Claude's, known and invented, tells the caller all that it told Parley", () => {
   fc.assert(
@@ -40,6 +45,31 @@ test("an event of a known kind that has not its form comes out whole, as opaque"
       json,
     });
   }
+});
+
+test("no kind is special that every object of JavaScript has a member of", () => {
+  for (const kind of ["constructor", "toString", "__proto__"]) {
+    const delta = `{"type":"${kind}","text":"t"}`;
+    const json = `{"type":"content_block_delta","index":0,"delta":${delta}}`;
+    const { event } = eventFromClaude(parseEvent(json), undefined);
+    assert.deepEqual(
+      event.case === "contentBlockDelta" && event.value.delta.case === "opaque" && event.value.delta.value.json,
+      delta,
+    );
+    const stop = `{"type":"message_delta","delta":{"stop_reason":"${kind}"},"usage":{}}`;
+    const { event: stopped } = eventFromClaude(parseEvent(stop), undefined);
+    assert.ok(stopped.case === "messageDelta");
+    assert.equal(stopped.value.stopReason, StopReason.UNSPECIFIED);
+    assert.equal(stopped.value.rawStopReason, kind);
+  }
+});
+
+test("a container whose skills say more than the proto has room for stays as it is", () => {
+  const container =
+    '{"id":"c","expires_at":"2026-01-01T00:00:00Z","skills":[{"skill_id":"s","type":"custom","version":"1","new":1}]}';
+  const json = `{"type":"message_delta","delta":{"stop_reason":"end_turn","container":${container}},"usage":{}}`;
+  const { extraJson } = eventFromClaude(parseEvent(json), undefined);
+  assert.equal(extraJson, `{"delta":{"container":${container}}}`);
 });
 
 test("usage that the proto knows leaves nothing over, and what does not fit stays where it was", () => {

@@ -113,6 +113,11 @@ const rows: Record<string, Row> = {
     reason: "UPSTREAM_STREAM_MALFORMED",
     delivered: true,
   },
+  "a start that has content": {
+    step: { respond: { events: [{ data: { ...start, message: { ...start.message, content: [{ type: "text" }] } } }] } },
+    reason: "UPSTREAM_STREAM_MALFORMED",
+    delivered: false,
+  },
   "an answer that is not streamed": {
     step: { respond: { status: 200, headers: { "content-type": "application/json" }, raw: '{"type":"message"}' } },
     reason: "UPSTREAM_STREAM_MALFORMED",
@@ -120,18 +125,26 @@ const rows: Record<string, Row> = {
   },
 };
 
+for (const status of [202, 204, 205]) {
+  rows[`a status of ${status}`] = {
+    step: { respond: { status, raw: "" } },
+    reason: "UPSTREAM_STREAM_MALFORMED",
+    delivered: false,
+  };
+}
+
 const config = { claude: { firstByteTimeout: 300, idleTimeout: 300, retry: { maxAttempts: 2 } } };
 
-describe("an answer that breaks is an error, never a short answer", () => {
-  let service: Service;
-  before(async () => {
-    service = await startService({ config });
-  });
-  after(() => service[Symbol.asyncDispose]());
+for (const rpc of ["Chat", "StreamChat"]) {
+  describe(`an answer that breaks is an error, never a short answer, in ${rpc}`, () => {
+    let service: Service;
+    before(async () => {
+      service = await startService({ config });
+    });
+    after(() => service[Symbol.asyncDispose]());
 
-  for (const [name, { step, reason, delivered }] of Object.entries(rows)) {
-    for (const rpc of ["Chat", "StreamChat"]) {
-      test(`${name}, in ${rpc}`, async () => {
+    for (const [name, { step, reason, delivered }] of Object.entries(rows)) {
+      test(name, async () => {
         service.simulator.run({ steps: [{ times: 2, ...step }] });
         const before = service.simulator.requests.length;
         const told = await failureOf(
@@ -148,8 +161,8 @@ describe("an answer that breaks is an error, never a short answer", () => {
         assert.equal(told.partialOutput?.lastSequence === 0, rpc === "Chat");
       });
     }
-  }
-});
+  });
+}
 
 describe("an answer that is merely cut into odd pieces is whole", () => {
   let service: Service;

@@ -54,6 +54,7 @@ const answered: Record<string, Row> = {
     details: ["quotaFailure"],
     retryable: false,
     asked: 1,
+    message: /^a spending limit of the organisation's account with Claude is reached$/,
   },
   "402, a spend limit": {
     status: 402,
@@ -64,6 +65,7 @@ const answered: Record<string, Row> = {
     details: ["quotaFailure"],
     retryable: false,
     asked: 1,
+    message: /^a spending limit of the organisation's account with Claude is reached$/,
   },
   "402, a billing hold": {
     status: 402,
@@ -73,6 +75,7 @@ const answered: Record<string, Row> = {
     reason: "LINKED_ORGANIZATION_BILLING_UNAVAILABLE",
     retryable: false,
     asked: 1,
+    message: /^the organisation's account with Claude is on hold$/,
   },
   "400, an organization on hold": {
     status: 400,
@@ -82,6 +85,7 @@ const answered: Record<string, Row> = {
     reason: "ORGANIZATION_ON_HOLD",
     retryable: false,
     asked: 1,
+    message: /^the organisation's account with Claude is on hold$/,
   },
   "403": {
     status: 403,
@@ -156,6 +160,7 @@ const answered: Record<string, Row> = {
     details: ["quotaFailure"],
     retryable: false,
     asked: 1,
+    message: /^a spending limit of the organisation's account with Claude is reached$/,
   },
   "429, the tier's spend limit": {
     status: 429,
@@ -166,6 +171,7 @@ const answered: Record<string, Row> = {
     details: ["quotaFailure"],
     retryable: false,
     asked: 1,
+    message: /^a spending limit of the organisation's account with Claude is reached$/,
   },
   "500": { status: 500, type: "api_error", code: "Internal", reason: "API_ERROR", retryable: true, asked: 2 },
   "502": {
@@ -262,6 +268,7 @@ const events: Record<string, Expected> = {
     asked: 2,
   },
   conflict_error: { code: "Aborted", reason: "CONFLICT_ERROR", retryable: true, asked: 2 },
+  constructor: { code: "Internal", reason: "CONSTRUCTOR", retryable: true, asked: 2 },
   of_tomorrow_error: { code: "Internal", reason: "OF_TOMORROW_ERROR", retryable: true, asked: 2 },
 };
 
@@ -398,6 +405,29 @@ describe("what else Claude says", () => {
     );
     assert.equal(told.quotaFailure?.violations[0]?.subject, "claude:input-tokens");
   });
+
+  test("an error whose members are of other types is told by its status", async () => {
+    const step = { respond: { status: 529, raw: '{"type":"error","error":{"type":5,"message":7}}' }, times: 2 };
+    const { told } = await asked({ steps: [step] }, calls.Chat);
+    assert.equal(told.code, "Unavailable");
+    assert.equal(told.errorInfo?.reason, "HTTP_529");
+  });
+
+  for (const [alert, status, type] of [
+    ["spend_limit_reached", 402, "billing_error"],
+    ["credential_rejected", 401, "authentication_error"],
+  ] as const) {
+    test(`the operator is alerted of ${alert}, whatever the level of the log`, async () => {
+      const lines = service.logs.length;
+      await asked({ steps: [{ respond: { status, error: { type, message: "no" } } }] }, calls.Chat);
+      await service.nextCall();
+      const alerts = service.logs.slice(lines).filter((line) => line.alert !== undefined);
+      assert.deepEqual(
+        alerts.map(({ level, alert }) => ({ level, alert })),
+        [{ level: "error", alert }],
+      );
+    });
+  }
 
   test("a refused credential is an alert in the log, and no word of it to the caller", async () => {
     const step = {

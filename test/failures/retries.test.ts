@@ -111,6 +111,13 @@ describe("a model that is overloaded is replaced by the next", () => {
     assert.deepEqual(models(service), ["claude-opus-5-5", ...fallbackModels]);
   });
 
+  test("unless the request forbids it", async () => {
+    const claude = { fallbackModels: ["claude-haiku-5-5"], retry: { maxAttempts: 1 } };
+    await using service = await startService({ script: { steps: [{ respond: overloaded }] }, config: { claude } });
+    await failureOf(service.chat.chat({ ...request, disableFallback: true }));
+    assert.deepEqual(models(service), ["claude-sonnet-5-5"]);
+  });
+
   test("and when all fail the caller is told of the first, with a reason to try again", async () => {
     const refused = { status: 400, error: { type: "invalid_request_error", message: "thinking: not supported" } };
     const steps = [fallback("claude-sonnet-5-5", overloaded), fallback("claude-haiku-5-5", refused)];

@@ -25,6 +25,7 @@ const refused: readonly [file: string, source: string][] = [
   ["rpc/chat.ts", "@anthropic-ai/sdk/resources"],
   ["rpc/convert/events.ts", "../../listen/serve.ts"],
   ["simulator/main.ts", "../config/config.ts"],
+  ["simulator/main.ts", "../server.ts"],
   ["simulator/main.ts", "@bufbuild/protobuf"],
   ["upstream/anthropic.ts", "../agent/turn.ts"],
   ["upstream/anthropic.ts", "@connectrpc/connect"],
@@ -61,6 +62,7 @@ test("the linter knows which room may import what", () => {
   for (const { rule, number, isAllowed } of checks) {
     write(`${isAllowed ? "allowed" : "refused"}/${number}/src/${rule[0]}`, `import type { x } from "${rule[1]}";`);
   }
+  write("refused/dynamic/src/agent/turn.ts", 'export const chat = await import("../rpc/chat.ts");');
   write("refused/run-time/src/rpc/convert/events.ts", 'import Anthropic from "@anthropic-ai/sdk";');
   write("allowed/run-time/src/upstream/anthropic.ts", 'import Anthropic from "@anthropic-ai/sdk";');
 
@@ -73,6 +75,10 @@ test("the linter knows which room may import what", () => {
   const found = diagnostics.map(({ severity, location: { path } }) => {
     return `${severity} ${(typeof path === "string" ? path : path.file).split("/").slice(0, 2).join("/")}`;
   });
-  const expected = [...refused.map((_, number) => `error refused/${number}`), "error refused/run-time"];
+  const expected = [
+    ...refused.map((_, number) => `error refused/${number}`),
+    "error refused/dynamic",
+    "error refused/run-time",
+  ];
   assert.deepEqual(found.toSorted(), expected.toSorted());
 });

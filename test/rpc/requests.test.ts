@@ -4,6 +4,7 @@ import { after, before, describe, test } from "node:test";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { type ChatRequestSchema, Effort, StopReason, ThinkingDisplay } from "../../gen/parley/v1/chat_service_pb.js";
 import { CacheTtl, OversizedImage, Role } from "../../gen/parley/v1/content_pb.js";
+import { ModelService } from "../../gen/parley/v1/model_service_pb.js";
 import { signThinking } from "../../src/simulator/simulator.ts";
 import { failureOf } from "../support/details.ts";
 import { type Service, startService } from "../support/service.ts";
@@ -12,10 +13,16 @@ type Chat = MessageInitShape<typeof ChatRequestSchema>;
 
 let service: Service;
 before(async () => {
-  const claude = { allowedBetas: ["context-1m-2025-08-07"], allowedExtraParams: ["betas_extra", "container"] };
+  const claude = {
+    allowedBetas: ["context-1m-2025-08-07"],
+    allowedExtraParams: ["betas_extra", "container", "mcp_servers", "workspace_id"],
+  };
   service = await startService({ config: { claude } });
 });
 after(() => service[Symbol.asyncDispose]());
+
+const COUNT = "/v1/messages/count_tokens";
+const counted = { status: 200, raw: '{"input_tokens":7}' };
 
 const user = (text: string) => ({ role: Role.USER, text });
 const schema = '{"type":"object","properties":{"10":{"type":"integer"},"2":{"type":"string"}},"required":["10"]}';
@@ -307,7 +314,12 @@ describe("what a request may not say is refused before Claude is asked", () => {
     "an extra parameter that is not allowed": {
       chat: { messages, extraParamsJson: '{"thread":{}}' },
       reason: "NOT_ALLOWED",
-      field: "extra_params_json: thread",
+      field: "extra_params_json",
+    },
+    "an extra parameter that is none of Claude's": {
+      chat: { messages, extraParamsJson: '{"workspace_id":"w"}' },
+      reason: "INVALID_REQUEST",
+      field: "extra_params_json",
     },
     "an extra parameter that the request sets already": {
       chat: { messages, container: { id: "c" }, extraParamsJson: '{"container":"d"}' },
@@ -350,11 +362,6 @@ describe("what a request may not say is refused before Claude is asked", () => {
       reason: "INVALID_REQUEST",
       field: "messages[0].content[0].opaque.json",
     },
-    "a thinking budget above the most tokens": {
-      chat: { messages, thinking: { mode: { case: "enabled", value: { budgetTokens: 8_192 } } } },
-      reason: "INVALID_REQUEST",
-      field: "thinking.enabled.budget_tokens",
-    },
     "a conversation that Parley would hold": {
       chat: { messages, conversationId: "c" },
       code: "Unimplemented",
@@ -393,6 +400,39 @@ describe("what a request may not say is refused before Claude is asked", () => {
         assert.equal(told.badRequest?.fieldViolations[0]?.field, prefix + field);
       }
       assert.equal(service.simulator.requests.length, before);
+    });
+  }
+});
+
+test("a thinking budget above the default of max_tokens is refused, but its input can be counted", async () => {
+  const chat = { messages, thinking: { mode: { case: "enabled" as const, value: { budgetTokens: 8_192 } } } };
+  const told = await failureOf(service.chat.chat(chat));
+  assert.equal(told.errorInfo?.reason, "INVALID_REQUEST");
+  assert.equal(told.badRequest?.fieldViolations[0]?.field, "thinking.enabled.budget_tokens");
+  service.simulator.run({ steps: [{ expect: { path: COUNT }, respond: counted, validate: false }] });
+  assert.equal((await service.chat.countTokens({ chat })).inputTokens, 7);
+});
+
+test("extra parameters count, too", async () => {
+  const step = { expect: { path: COUNT, body: { mcp_servers: [] } }, respond: counted, validate: false as const };
+  service.simulator.run({ steps: [step] });
+  await service.chat.countTokens({ chat: { messages, extraParamsJson: '{"mcp_servers":[]}' } });
+  service.simulator.verify();
+});
+
+describe("names that become a part of the address or of a header are checked", () => {
+  for (const id of ["..", ".", ";x", "a b", "ü", ""]) {
+    test(`the model ${JSON.stringify(id)}`, async () => {
+      const told = await failureOf(service.client(ModelService).getModel({ id }));
+      assert.equal(told.code, "InvalidArgument");
+      assert.equal(told.badRequest?.fieldViolations[0]?.field, "id");
+    });
+  }
+  for (const userProfileId of ["ü€", "a\nb", "a b"]) {
+    test(`the user profile ${JSON.stringify(userProfileId)}`, async () => {
+      const told = await failureOf(service.chat.chat({ messages, userProfileId }));
+      assert.equal(told.code, "InvalidArgument");
+      assert.equal(told.badRequest?.fieldViolations[0]?.field, "user_profile_id");
     });
   }
 });

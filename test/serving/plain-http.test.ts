@@ -63,6 +63,18 @@ describe("plain JSON over HTTP/1.1", () => {
       code: "invalid_argument",
       message: /messages?.*text|text.*7/i,
     },
+    "a value that an enum does not have": {
+      body: '{"messages":[{"role":"user","text":"a"}]}',
+      status: 400,
+      code: "invalid_argument",
+      message: /"user", but one of ROLE_USER, ROLE_ASSISTANT, ROLE_SYSTEM is expected$/,
+    },
+    "a text in the place of a block": {
+      body: '{"messages":[{"role":"ROLE_USER","content":[{"text":"hello"}]}]}',
+      status: 400,
+      code: "invalid_argument",
+      message: /TextBlock from JSON: "hello", but an object is expected, which can have text, citations$/,
+    },
     "no messages": {
       body: "{}",
       status: 400,
@@ -74,7 +86,7 @@ describe("plain JSON over HTTP/1.1", () => {
       body: '{"messages":[{"role":"ROLE_USER","text":"a","content":[{"text":{"text":"b"}}]}]}',
       status: 400,
       code: "invalid_argument",
-      message: /^messages\[0\]: set either content or text/,
+      message: /^messages\[0\]: set exactly one of content and text/,
       field: "messages[0]",
     },
     "what is not JSON": { body: "{", status: 400, code: "invalid_argument", message: /JSON/ },

@@ -117,7 +117,10 @@ describe("the simulator as a process", () => {
     await using simulator = run({ SIMULATOR_PORT: "http", SIMULATOR_TOKENS_PER_SEC: "-1", SIMULATOR_REQ_PER_MIN: "" });
     const { code, errors } = await simulator.exit;
     assert.equal(code, 1);
-    assert.match(errors, /^SIMULATOR_PORT: .*\nSIMULATOR_TOKENS_PER_SEC: .*\n$/);
+    assert.match(
+      errors,
+      /^SIMULATOR_PORT must be a whole number from 0 to 65535, but is "http"\nSIMULATOR_TOKENS_PER_SEC .*\n$/,
+    );
   });
 
   test("tells everything that is wrong with its script", async () => {
@@ -137,6 +140,6 @@ describe("the simulator as a process", () => {
     await using second = run({ ...FAST, SIMULATOR_PORT: port });
     const { code, errors } = await second.exit;
     assert.equal(code, 1);
-    assert.match(errors, /EADDRINUSE/);
+    assert.match(errors, /in use by another process: set SIMULATOR_PORT/);
   });
 });

@@ -1,5 +1,10 @@
 import fc from "fast-check";
-import { elements, members } from "../../src/upstream/raw-json.ts";
+import { elements, members, restoreRawJson } from "../../src/upstream/raw-json.ts";
+
+/** `JSON.stringify` for a value that may hold RawJson values. */
+export function stringifyExact(value: unknown): string {
+  return restoreRawJson(JSON.stringify(value));
+}
 
 /** JSON texts that `JSON.parse` and `JSON.stringify` would change: numbers, key orders, escapes, white space. */
 const stubbornTexts = [

@@ -1,8 +1,11 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { stringify } from "yaml";
+import manifest from "../../package.json" with { type: "json" };
 
 const root = join(import.meta.dirname, "../..");
 
@@ -20,7 +23,12 @@ export interface RunningProcess extends AsyncDisposable {
 
 /** Starts a script of the repository as a process of its own, with nothing of this one's environment but PATH. */
 export function startProcess(script: string, env: NodeJS.Dict<string>): RunningProcess {
-  const child = spawn(process.execPath, [join(root, script)], {
+  return startCommand(process.execPath, [script], env);
+}
+
+/** Starts a command in the root of the repository, with nothing of this process's environment but PATH. */
+export function startCommand(command: string, args: readonly string[], env: NodeJS.Dict<string>): RunningProcess {
+  const child = spawn(command, args, {
     cwd: root,
     env: { PATH: process.env.PATH, ...env },
     stdio: ["ignore", "pipe", "pipe"],
@@ -71,9 +79,28 @@ export interface ServiceProcess extends RunningProcess {
   residentBytes(): number;
 }
 
-/** Starts the service as a process of its own. */
-export async function startServiceProcess(env: NodeJS.Dict<string>): Promise<ServiceProcess> {
-  const running = startProcess("src/main.ts", { PORT: "0", ADMIN_PORT: "0", ANTHROPIC_API_KEY: "sk-test", ...env });
+/** A file with a configuration, for `PARLEY_CONFIG`. */
+export function configFile(config: object): { readonly path: string } & Disposable {
+  const folder = mkdtempSync(join(tmpdir(), "parley-config-"));
+  const path = join(folder, "parley.yaml");
+  writeFileSync(path, stringify(config));
+  return { path, [Symbol.dispose]: () => rmSync(folder, { recursive: true }) };
+}
+
+/** Not every Linux has `ps`, and nothing but Linux has `/proc`. */
+function residentKilobytes(pid: number | undefined): number {
+  if (process.platform !== "linux") return Number(execFileSync("ps", ["-o", "rss=", "-p", String(pid)]));
+  return Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
+}
+
+/** What `npm start` gives to Node. */
+const START_ARGUMENTS = manifest.scripts.start.replace("exec node ", "").split(" ");
+
+/** Starts the service as a process of its own, and waits until it listens. */
+export async function startServiceProcess(env: NodeJS.Dict<string>, config: object = {}): Promise<ServiceProcess> {
+  using file = configFile(config);
+  const defaults = { PORT: "0", ADMIN_PORT: "0", ANTHROPIC_API_KEY: "sk-test", PARLEY_CONFIG: file.path };
+  const running = startCommand(process.execPath, START_ARGUMENTS, { ...defaults, ...env });
   const line = await running.line(({ msg }) => msg === "listening");
   const port = Number(line.port);
   return {
@@ -81,9 +108,6 @@ export async function startServiceProcess(env: NodeJS.Dict<string>): Promise<Ser
     port,
     url: `http://127.0.0.1:${port}`,
     adminUrl: `http://127.0.0.1:${line.admin_port}`,
-    residentBytes: () => {
-      const status = readFileSync(`/proc/${running.child.pid}/status`, "utf8");
-      return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) * 1_024;
-    },
+    residentBytes: () => residentKilobytes(running.child.pid) * 1_024,
   };
 }

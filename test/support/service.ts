@@ -1,3 +1,5 @@
+import { EventEmitter, on } from "node:events";
+import type { SecureContextOptions } from "node:tls";
 import type { DescService } from "@bufbuild/protobuf";
 import { type Client, createClient, type Transport } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
@@ -30,6 +32,8 @@ export interface Service extends AsyncDisposable {
   readonly logs: readonly Record<string, unknown>[];
   /** The log line of the next call that ends, or of one that has ended and nobody has asked for. */
   nextCall(): Promise<Record<string, unknown>>;
+  /** Resolves with the first line of the log, past or to come, that fits. */
+  line(fits: (line: Record<string, unknown>) => boolean): Promise<Record<string, unknown>>;
   /** A ChatService client over gRPC. */
   readonly chat: Client<typeof ChatService>;
   client<S extends DescService>(service: S): Client<S>;
@@ -51,10 +55,12 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
   const logs: Record<string, unknown>[] = [];
   const untaken: Record<string, unknown>[] = [];
   const waiting: ((line: Record<string, unknown>) => void)[] = [];
+  const lines = new EventEmitter<{ line: [Record<string, unknown>] }>().setMaxListeners(0);
   const stream = {
     write(text: string) {
       const line = JSON.parse(text) as Record<string, unknown>;
       logs.push(line);
+      lines.emit("line", line);
       if (line.msg !== "call") return;
       const taker = waiting.shift();
       if (taker === undefined) untaken.push(line);
@@ -74,6 +80,12 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     adminUrl: `http://127.0.0.1:${server.adminPort}`,
     logs,
     nextCall: async () => untaken.shift() ?? new Promise((resolve) => waiting.push(resolve)),
+    line: async (fits) => {
+      const found = logs.find(fits);
+      if (found !== undefined) return found;
+      for await (const [line] of on(lines, "line")) if (fits(line)) return line;
+      throw new Error("unreachable");
+    },
     chat: createClient(ChatService, transport),
     client: (service) => createClient(service, transport),
     [Symbol.asyncDispose]: () => running.disposeAsync(),
@@ -81,15 +93,16 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
 }
 
 /** A transport for each protocol, over each version of HTTP that it has. */
-export function transports(baseUrl: string): Record<string, Transport> {
+export function transports(url: string, nodeOptions: SecureContextOptions = {}): Record<string, Transport> {
+  const target = { baseUrl: url, nodeOptions };
   return {
-    "gRPC over HTTP/2": createGrpcTransport({ baseUrl }),
-    "gRPC-Web over HTTP/1.1": createGrpcWebTransport({ baseUrl, httpVersion: "1.1" }),
-    "gRPC-Web over HTTP/2": createGrpcWebTransport({ baseUrl, httpVersion: "2" }),
-    "Connect over HTTP/1.1": createConnectTransport({ baseUrl, httpVersion: "1.1" }),
-    "Connect over HTTP/2": createConnectTransport({ baseUrl, httpVersion: "2" }),
-    "Connect with JSON": createConnectTransport({ baseUrl, httpVersion: "2", useBinaryFormat: false }),
-    "gRPC with JSON": createGrpcTransport({ baseUrl, useBinaryFormat: false }),
+    "gRPC over HTTP/2": createGrpcTransport(target),
+    "gRPC-Web over HTTP/1.1": createGrpcWebTransport({ ...target, httpVersion: "1.1" }),
+    "gRPC-Web over HTTP/2": createGrpcWebTransport({ ...target, httpVersion: "2" }),
+    "Connect over HTTP/1.1": createConnectTransport({ ...target, httpVersion: "1.1" }),
+    "Connect over HTTP/2": createConnectTransport({ ...target, httpVersion: "2" }),
+    "Connect with JSON": createConnectTransport({ ...target, httpVersion: "2", useBinaryFormat: false }),
+    "gRPC with JSON": createGrpcTransport({ ...target, useBinaryFormat: false }),
   };
 }
 

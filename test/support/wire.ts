@@ -1,5 +1,10 @@
 import { once } from "node:events";
-import { type ClientHttp2Session, connect as connectHttp2, type OutgoingHttpHeaders } from "node:http2";
+import {
+  type ClientHttp2Session,
+  connect as connectHttp2,
+  type OutgoingHttpHeaders,
+  type SecureClientSessionOptions,
+} from "node:http2";
 import { connect } from "node:net";
 
 /** What came back for a request, whatever it was. */
@@ -67,7 +72,7 @@ export async function sendHttp2(
   headers: OutgoingHttpHeaders,
   body: Uint8Array | string = "",
 ): Promise<Reply> {
-  const stream = session.request(headers);
+  const stream = session.request(headers, { endStream: false });
   const chunks: Buffer[] = [];
   const received: OutgoingHttpHeaders = {};
   stream.on("error", () => {});
@@ -84,6 +89,6 @@ export async function sendHttp2(
   };
 }
 
-export function openHttp2(url: string): ClientHttp2Session {
-  return connectHttp2(url).on("error", () => {});
+export function openHttp2(url: string, options: SecureClientSessionOptions = {}): ClientHttp2Session {
+  return connectHttp2(url, options).on("error", () => {});
 }

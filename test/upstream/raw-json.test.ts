@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { elements, members, objectText, RawJson, stringifyExact } from "../../src/upstream/raw-json.ts";
-import { jsonText, objectJsonText } from "../support/json-text.ts";
+import { elements, members, objectText, RawJson } from "../../src/upstream/raw-json.ts";
+import { jsonText, objectJsonText, stringifyExact } from "../support/json-text.ts";
 
 test("an object taken apart and put together again has the same members, byte for byte", () => {
   fc.assert(

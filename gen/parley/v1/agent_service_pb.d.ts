@@ -58,7 +58,7 @@ export declare const RunAgentRequestSchema: GenMessage<RunAgentRequest>;
 
 /**
  * What a run may use. When the first of these is used up Claude gets one last turn, without tools, to give its best
- * answer; the run then ends in RUN_STATE_BUDGET_EXHAUSTED. In each field 0, or unset, means the service's default.
+ * answer; the run then ends in RUN_STATE_BUDGET_EXHAUSTED. A field that is unset means the service's default.
  *
  * @generated from message parley.v1.Budget
  */
@@ -66,30 +66,30 @@ export declare type Budget = Message<"parley.v1.Budget"> & {
   /**
    * Turns. Default 10.
    *
-   * @generated from field: int32 max_turns = 1;
+   * @generated from field: optional int32 max_turns = 1;
    */
-  maxTurns: number;
+  maxTurns?: number | undefined;
 
   /**
-   * Tool calls, over all turns.
+   * Tool calls, over all turns. 0: none.
    *
-   * @generated from field: int32 max_tool_calls = 2;
+   * @generated from field: optional int32 max_tool_calls = 2;
    */
-  maxToolCalls: number;
+  maxToolCalls?: number | undefined;
 
   /**
    * Tokens that Claude generates, over all turns.
    *
-   * @generated from field: int64 max_output_tokens = 3;
+   * @generated from field: optional int64 max_output_tokens = 3;
    */
-  maxOutputTokens: bigint;
+  maxOutputTokens?: bigint | undefined;
 
   /**
    * Cost in millionths of a US dollar, over all turns.
    *
-   * @generated from field: int64 max_cost_micros_usd = 4;
+   * @generated from field: optional int64 max_cost_micros_usd = 4;
    */
-  maxCostMicrosUsd: bigint;
+  maxCostMicrosUsd?: bigint | undefined;
 
   /**
    * Time.
@@ -99,7 +99,7 @@ export declare type Budget = Message<"parley.v1.Budget"> & {
   maxDuration?: Duration | undefined;
 
   /**
-   * Part of the call's deadline that is held back for the last answer.
+   * Part of the call's deadline that is held back for the last answer. 0: none.
    *
    * @generated from field: google.protobuf.Duration deadline_reserve = 6;
    */
@@ -959,7 +959,7 @@ export declare type ToolAnswer = Message<"parley.v1.ToolAnswer"> & {
    */
   answer: {
     /**
-     * To ACTION_KIND_EXECUTE: what the tool returned.
+     * To ACTION_KIND_EXECUTE: what the tool returned. Its own `tool_use_id` must be the one above.
      *
      * @generated from field: parley.v1.ToolResultBlock result = 2;
      */
@@ -1043,7 +1043,7 @@ export declare type ResumeRunRequest = Message<"parley.v1.ResumeRunRequest"> & {
   runId: string;
 
   /**
-   * What it may use on top of what it had. Unset: nothing more.
+   * What it may use on top of what it had. Unset, as a whole or in a field: nothing more.
    *
    * @generated from field: parley.v1.Budget additional_budget = 2;
    */

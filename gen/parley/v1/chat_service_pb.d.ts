@@ -142,7 +142,8 @@ export declare type ChatRequest = Message<"parley.v1.ChatRequest"> & {
   extraParamsJson: string;
 
   /**
-   * Makes the call idempotent: the same identifier from the same caller asks Claude only once. Empty: not.
+   * Makes the call idempotent: the same identifier from the same caller asks Claude only once. Empty: not. This is not
+   * the identifier of the call, which the header `x-request-id` and `google.rpc.RequestInfo` have.
    *
    * @generated from field: string request_id = 18;
    */
@@ -157,7 +158,7 @@ export declare type ChatRequest = Message<"parley.v1.ChatRequest"> & {
 
   /**
    * Models to try in order when the first is overloaded or unavailable. `ChatResponse.model` tells which one answered.
-   * Empty: those of the service's configuration.
+   * Empty: those of the service's configuration, unless `disable_fallback` is set.
    *
    * @generated from field: repeated string fallback_models = 20;
    */
@@ -183,6 +184,13 @@ export declare type ChatRequest = Message<"parley.v1.ChatRequest"> & {
    * @generated from field: string user_profile_id = 23;
    */
   userProfileId: string;
+
+  /**
+   * Asks no model but the first, also when the configuration has fallback models.
+   *
+   * @generated from field: bool disable_fallback = 24;
+   */
+  disableFallback: boolean;
 };
 
 /**

@@ -43,7 +43,8 @@ export declare type Message = Message$1<"parley.v1.Message"> & {
 
   /**
    * Shorthand for one text block: a request can be typed by hand as
-   * `{"messages":[{"role":"ROLE_USER","text":"hello"}]}`. Parley's answers always use `content`.
+   * `{"messages":[{"role":"ROLE_USER","text":"hello"}]}`, which is short for
+   * `{"messages":[{"role":"ROLE_USER","content":[{"text":{"text":"hello"}}]}]}`. Parley's answers always use `content`.
    *
    * @generated from field: string text = 3;
    */

@@ -67,7 +67,7 @@ export declare type Model = Message<"parley.v1.Model"> & {
   capabilitiesJson: string;
 
   /**
-   * When the model was released.
+   * When the model was released. Unset: not told.
    *
    * @generated from field: google.protobuf.Timestamp create_time = 8;
    */

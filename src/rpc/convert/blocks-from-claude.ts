@@ -104,7 +104,7 @@ function readCall(reader: Reader) {
   return {
     id: reader.string("id"),
     name: reader.string("name"),
-    inputJson: reader.raw("input") ?? "",
+    inputJson: reader.exact("input") ?? "",
     caller: readCaller(reader),
   };
 }

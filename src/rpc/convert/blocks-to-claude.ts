@@ -23,7 +23,7 @@ import {
 } from "../../../gen/parley/v1/content_pb.js";
 import { invalidField } from "../../errors/parley-error.ts";
 import { RawJson } from "../../upstream/raw-json.ts";
-import { objectMembers, rawObject, rawValue, withExtra } from "./exact.ts";
+import { objectMembers, rawValue, withExtra } from "./exact.ts";
 
 const roles = { [Role.USER]: "user", [Role.ASSISTANT]: "assistant", [Role.SYSTEM]: "system" } as const;
 
@@ -41,7 +41,7 @@ export function textOrBlocks(
   return holder.text !== "" ? holder.text : toClaudeBlocks(holder.content, `${field}.content`);
 }
 
-export function toClaudeBlocks(blocks: readonly ContentBlock[], field: string): ContentBlockParam[] {
+function toClaudeBlocks(blocks: readonly ContentBlock[], field: string): ContentBlockParam[] {
   return blocks.map((block, index) => toClaudeBlock(block, `${field}[${index}]`));
 }
 
@@ -49,7 +49,8 @@ export function toClaudeBlocks(blocks: readonly ContentBlock[], field: string): 
 export function toClaudeBlock(block: ContentBlock, field: string): ContentBlockParam {
   if (block.kind.case === "opaque") {
     const { type, json } = block.kind.value;
-    if (objectMembers(json, `${field}.opaque.json`).get("type") !== JSON.stringify(type)) {
+    const told = objectMembers(json, `${field}.opaque.json`).get("type");
+    if (told === undefined || JSON.parse(told) !== type) {
       throw invalidField(`${field}.opaque.json`, "must have a type member that equals the field type");
     }
     // The types of the SDK end where opaque blocks begin.
@@ -92,7 +93,7 @@ function typedBlock({ kind }: ContentBlock, field: string): ContentBlockParam {
         type: "tool_use",
         id,
         name,
-        input: rawObject(inputJson || "{}", `${field}.tool_use.input_json`),
+        input: rawValue(inputJson || "{}", `${field}.tool_use.input_json`),
         ...(toolsetName !== undefined && { toolset_name: toolsetName }),
         ...(caller !== undefined && { caller: toCaller(caller) }),
       };
@@ -115,7 +116,7 @@ function typedBlock({ kind }: ContentBlock, field: string): ContentBlockParam {
         type: "server_tool_use",
         id,
         name: name as "web_search",
-        input: rawObject(inputJson || "{}", `${field}.server_tool_use.input_json`),
+        input: rawValue(inputJson || "{}", `${field}.server_tool_use.input_json`),
         ...(caller !== undefined && { caller: toCaller(caller) }),
       };
     }

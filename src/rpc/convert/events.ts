@@ -1,6 +1,6 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { type StreamChatResponse, StreamChatResponseSchema } from "../../../gen/parley/v1/chat_service_pb.js";
-import { type StreamEvent, textDeltas } from "../../upstream/stream-event.ts";
+import { type StreamEvent, textMember } from "../../upstream/stream-event.ts";
 import { blockFromClaude, citationFromClaude } from "./blocks-from-claude.ts";
 import { Reader } from "./reader.ts";
 import { readContainer, readStop, usageFromClaude } from "./response.ts";
@@ -61,23 +61,23 @@ function typedEvent({ event, json }: StreamEvent, requestId: string | undefined)
   }
 }
 
-/** Fields of the proto that take the texts of deltas. */
+/** Fields of the proto that take the texts of deltas, by the member that holds the text in Claude's. */
 const textFields = {
-  text_delta: "text",
-  input_json_delta: "partialJson",
-  thinking_delta: "thinking",
-  signature_delta: "signature",
-} as const satisfies Record<keyof typeof textDeltas, string>;
+  text: "text",
+  partial_json: "partialJson",
+  thinking: "thinking",
+  signature: "signature",
+} as const;
 
 type DeltaEvent = Extract<StreamEvent["event"], { type: "content_block_delta" }>;
 
 function deltaEvent(event: DeltaEvent, json: string): [Event, extraJson: string] {
   const { index, delta } = event;
-  const type = delta.type as keyof typeof textDeltas;
-  const member: string | undefined = textDeltas[type];
+  const member = textMember(delta.type) as keyof typeof textFields | undefined;
   const value = (converted: Delta): Event => ({ case: "contentBlockDelta", value: { index, delta: converted } });
   if (member !== undefined && json === "") {
-    return [value({ case: textFields[type], value: (delta as unknown as Record<string, string>)[member] ?? "" }), ""];
+    const text = (delta as unknown as Record<string, string>)[member] ?? "";
+    return [value({ case: textFields[member], value: text }), ""];
   }
   const reader = readerOf(json, "index");
   if (member === undefined && delta.type !== "citations_delta") {
@@ -89,7 +89,7 @@ function deltaEvent(event: DeltaEvent, json: string): [Event, extraJson: string]
   const converted: Delta =
     member === undefined
       ? { case: "citation", value: citationFromClaude(rest.raw("citation") ?? "") }
-      : { case: textFields[type], value: rest.string(member) };
+      : { case: textFields[member], value: rest.string(member) };
   return [value(converted), reader.extraJson()];
 }
 

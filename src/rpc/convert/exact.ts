@@ -40,13 +40,13 @@ export function rawValue(text: string, field: string): RawJson {
  */
 export function withExtra<T extends object>(value: T, extraJson: string, field: string): T {
   if (extraJson === "") return value;
-  const result = { ...value } as Record<string, unknown>;
+  const result = new Map<string, unknown>(Object.entries(value));
   for (const [name, text] of objectMembers(extraJson, field)) {
-    const own = result[name];
-    if (own === undefined) result[name] = new RawJson(text);
-    else if (isPlainObject(own) && text.startsWith("{")) result[name] = withExtra(own, text, field);
+    const own = result.get(name);
+    if (own === undefined) result.set(name, new RawJson(text));
+    else if (isPlainObject(own) && text.startsWith("{")) result.set(name, withExtra(own, text, field));
   }
-  return result as T;
+  return Object.fromEntries(result) as T;
 }
 
 function isPlainObject(value: unknown): value is object {

@@ -1,13 +1,14 @@
 import { create } from "@bufbuild/protobuf";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { type Model, ModelLifecycle, ModelSchema } from "../../../gen/parley/v1/model_service_pb.js";
 import { Reader } from "./reader.ts";
 import { readTime } from "./response.ts";
 
-const lifecycles = {
-  active: ModelLifecycle.ACTIVE,
-  deprecated: ModelLifecycle.DEPRECATED,
-  retired: ModelLifecycle.RETIRED,
-} as const;
+const lifecycles = [
+  ["active", ModelLifecycle.ACTIVE],
+  ["deprecated", ModelLifecycle.DEPRECATED],
+  ["retired", ModelLifecycle.RETIRED],
+] as const;
 
 /** A model from the exact JSON text of Claude's. */
 export function modelFromClaude(json: string): Model {
@@ -16,25 +17,30 @@ export function modelFromClaude(json: string): Model {
   const text = (name: string) => reader.attempt(name, (model) => model.string(name)) ?? "";
   const count = (name: string) => reader.attempt(name, (model) => model.optionalInt(name));
   const time = (name: string) => reader.attempt(name, (model) => readTime(model, name));
-  const lifecycle = text("lifecycle");
+  const stage = text("lifecycle");
   return create(ModelSchema, {
     id: text("id"),
     displayName: text("display_name"),
-    lifecycle: lifecycles[lifecycle as keyof typeof lifecycles] ?? ModelLifecycle.UNSPECIFIED,
+    lifecycle: lifecycles.find(([name]) => name === stage)?.[1] ?? ModelLifecycle.UNSPECIFIED,
     maxInputTokens: count("max_input_tokens"),
     maxTokens: count("max_tokens"),
     line: text("line"),
     capabilitiesJson: reader.raw("capabilities") ?? "",
-    createTime: time("created_at"),
+    createTime: releaseTime(time("created_at")),
     deprecateTime: time("deprecated_at"),
     retireTime: time("retires_at"),
     extraJson: reader.extraJson(),
   });
 }
 
+/** Claude tells a release date that it does not know as the epoch. */
+function releaseTime(time: Timestamp | undefined): Timestamp | undefined {
+  return time?.seconds === 0n ? undefined : time;
+}
+
 /** Claude's name of a stage. */
-export function lifecycleToClaude(lifecycle: ModelLifecycle): keyof typeof lifecycles {
-  const found = Object.entries(lifecycles).find(([, value]) => value === lifecycle);
+export function lifecycleToClaude(lifecycle: ModelLifecycle) {
+  const found = lifecycles.find(([, value]) => value === lifecycle);
   if (found === undefined) throw new RangeError(`unknown lifecycle ${lifecycle}`);
-  return found[0] as keyof typeof lifecycles;
+  return found[0];
 }

@@ -33,6 +33,12 @@ export class Reader {
     return text === "null" ? undefined : text;
   }
 
+  /** Exact text of a member that may be any JSON value, `null` too. */
+  exact(name: string): string | undefined {
+    this.#read.add(name);
+    return this.#members.get(name);
+  }
+
   string(name: string): string {
     return this.optionalString(name) ?? "";
   }

@@ -43,9 +43,15 @@ export interface ChatDefaults {
  * @throws {ParleyError} INVALID_REQUEST, NOT_ALLOWED, NOT_IMPLEMENTED.
  */
 export function toTurnRequest(chat: ChatRequest, prefix: string, defaults: ChatDefaults): TurnRequest {
+  const params = toParams(chat, prefix, defaults);
+  checkThinkingBudget(chat, params.max_tokens, prefix);
+  return { params, betas: chat.betas, fallbackModels: fallbackModels(chat, defaults) };
+}
+
+function toParams(chat: ChatRequest, prefix: string, defaults: ChatDefaults): MessageCreateParamsStreaming {
   refuseUnimplemented(chat, prefix);
   const forbidden = chat.betas.findIndex((beta) => !allows(defaults.allowedBetas, beta));
-  if (forbidden !== -1) throw notAllowed(`${prefix}betas[${forbidden}]`, defaults.allowedBetas);
+  if (forbidden !== -1) throw notAllowed(`${prefix}betas[${forbidden}]`, "it", defaults.allowedBetas);
   const params: MessageCreateParamsStreaming = {
     model: chat.model || defaults.model,
     max_tokens: chat.maxTokens ?? defaults.maxTokens,
@@ -64,37 +70,40 @@ export function toTurnRequest(chat: ChatRequest, prefix: string, defaults: ChatD
     ...(chat.speed !== "" && { speed: chat.speed as "fast" }),
     ...(chat.inferenceGeo !== "" && { inference_geo: chat.inferenceGeo }),
     ...(chat.endUserId !== "" && { metadata: { user_id: hash(chat.endUserId) } }),
-    ...(chat.container !== undefined && { container: toContainer(chat.container) }),
+    ...(chat.container !== undefined && toContainer(chat.container)),
     ...(chat.diagnostics !== undefined && {
       diagnostics: { previous_message_id: chat.diagnostics.previousMessageId || null },
     }),
     ...(chat.userProfileId !== "" && { user_profile_id: chat.userProfileId }),
   };
-  checkThinkingBudget(chat, params.max_tokens, prefix);
-  return {
-    params: withExtraParams(params, chat.extraParamsJson, `${prefix}extra_params_json`, defaults),
-    betas: chat.betas,
-    fallbackModels: chat.fallbackModels.length > 0 ? chat.fallbackModels : defaults.fallbackModels,
-  };
+  return withExtraParams(params, chat.extraParamsJson, `${prefix}extra_params_json`, defaults);
 }
 
-/** The parts of a request that Claude counts the tokens of. */
-export function toCountTokensParams({ params }: TurnRequest): MessageCountTokensParams {
-  const {
-    messages,
-    model,
-    cache_control,
-    output_config,
-    speed,
-    system,
-    thinking,
-    tool_choice,
-    tools,
-    user_profile_id,
-  } = params;
-  const counted = { cache_control, output_config, speed, system, thinking, tool_choice, tools, user_profile_id };
-  const set = Object.entries(counted).filter(([, value]) => value !== undefined);
-  return { model, messages, ...Object.fromEntries(set) };
+function fallbackModels(chat: ChatRequest, defaults: ChatDefaults): readonly string[] {
+  if (chat.disableFallback) return [];
+  return chat.fallbackModels.length > 0 ? chat.fallbackModels : defaults.fallbackModels;
+}
+
+/** Members of a request for an answer that one to count tokens does not have. */
+const NOT_COUNTED = new Set([
+  "container",
+  "diagnostics",
+  "inference_geo",
+  "max_tokens",
+  "metadata",
+  "service_tier",
+  "stop_sequences",
+  "stream",
+]);
+
+/** A request to count tokens. Parameters as those of `toTurnRequest`, and throws as it does. */
+export function toCountTokensParams(
+  chat: ChatRequest,
+  prefix: string,
+  defaults: ChatDefaults,
+): MessageCountTokensParams {
+  const params = Object.entries(toParams(chat, prefix, defaults));
+  return Object.fromEntries(params.filter(([name]) => !NOT_COUNTED.has(name))) as unknown as MessageCountTokensParams;
 }
 
 function refuseUnimplemented(chat: ChatRequest, prefix: string): void {
@@ -115,10 +124,10 @@ function allows(allowed: readonly string[], name: string): boolean {
   return allowed.includes(name) || allowed.includes("*");
 }
 
-function notAllowed(field: string, allowed: readonly string[]): ParleyError {
+function notAllowed(field: string, what: string, allowed: readonly string[]): ParleyError {
   const which = allowed.length === 0 ? "allows none" : `allows only ${allowed.join(", ")}`;
-  const description = `is not allowed: the configuration of this service ${which}`;
-  return new ParleyError("NOT_ALLOWED", `${field} ${description}`, { violations: [{ field, description }] });
+  const description = `${what} is not allowed: the configuration of this service ${which}`;
+  return new ParleyError("NOT_ALLOWED", `${field}: ${description}`, { violations: [{ field, description }] });
 }
 
 /** The rule of the proto for the case that it cannot see: `max_tokens` is the service's default. */
@@ -132,12 +141,16 @@ function checkThinkingBudget(chat: ChatRequest, maxTokens: number, prefix: strin
   }
 }
 
+/** Parameters of the SDK's methods that it sends as headers. */
+const SDK_ONLY = new Set(["workspace_id", "user_profile_id"]);
+
 function withExtraParams<T extends object>(params: T, json: string, field: string, defaults: ChatDefaults): T {
   if (json === "") return params;
   const extra = objectMembers(json, field);
   for (const name of extra.keys()) {
-    if (!allows(defaults.allowedExtraParams, name)) throw notAllowed(`${field}: ${name}`, defaults.allowedExtraParams);
-    if (name in params) throw invalidField(field, `must not have ${name}, which the request sets already`);
+    if (!allows(defaults.allowedExtraParams, name)) throw notAllowed(field, name, defaults.allowedExtraParams);
+    if (Object.hasOwn(params, name)) throw invalidField(field, `must not have ${name}, which the request sets already`);
+    if (SDK_ONLY.has(name)) throw invalidField(field, `must not have ${name}, which is no member of Claude's request`);
   }
   const members = Array.from(extra, ([name, text]) => [name, new RawJson(text)] as const);
   return { ...params, ...Object.fromEntries(members) };
@@ -217,15 +230,17 @@ function sequential({ disableParallelToolUse }: { disableParallelToolUse: boolea
   return disableParallelToolUse ? { disable_parallel_tool_use: true } : {};
 }
 
-function toContainer({ id, skills }: ContainerConfig): string | ContainerParams {
-  if (skills.length === 0) return id;
+function toContainer({ id, skills }: ContainerConfig): { container?: string | ContainerParams } {
+  if (skills.length === 0) return id === "" ? {} : { container: id };
   return {
-    ...(id !== "" && { id }),
-    skills: skills.map(({ skillId, type, version }) => ({
-      skill_id: skillId,
-      type: type as "custom",
-      ...(version !== "" && { version }),
-    })),
+    container: {
+      ...(id !== "" && { id }),
+      skills: skills.map(({ skillId, type, version }) => ({
+        skill_id: skillId,
+        type: type as "custom",
+        ...(version !== "" && { version }),
+      })),
+    },
   };
 }
 

@@ -64,21 +64,21 @@ export function usageFromClaude(reader: Reader): Usage {
   });
 }
 
-const stopReasons: Record<string, StopReason> = {
-  end_turn: StopReason.END_TURN,
-  max_tokens: StopReason.MAX_TOKENS,
-  stop_sequence: StopReason.STOP_SEQUENCE,
-  tool_use: StopReason.TOOL_USE,
-  pause_turn: StopReason.PAUSE_TURN,
-  refusal: StopReason.REFUSAL,
-  model_context_window_exceeded: StopReason.MODEL_CONTEXT_WINDOW_EXCEEDED,
-};
+const stopReasons = new Map([
+  ["end_turn", StopReason.END_TURN],
+  ["max_tokens", StopReason.MAX_TOKENS],
+  ["stop_sequence", StopReason.STOP_SEQUENCE],
+  ["tool_use", StopReason.TOOL_USE],
+  ["pause_turn", StopReason.PAUSE_TURN],
+  ["refusal", StopReason.REFUSAL],
+  ["model_context_window_exceeded", StopReason.MODEL_CONTEXT_WINDOW_EXCEEDED],
+]);
 
 /** The fields about why Claude stopped, which `message_delta` and the message share. */
 export function readStop(reader: Reader) {
   const rawStopReason = reader.attempt("stop_reason", (message) => message.string("stop_reason")) ?? "";
   return {
-    stopReason: stopReasons[rawStopReason] ?? StopReason.UNSPECIFIED,
+    stopReason: stopReasons.get(rawStopReason) ?? StopReason.UNSPECIFIED,
     rawStopReason,
     stopSequence: reader.attempt("stop_sequence", (message) => message.optionalString("stop_sequence")),
     stopDetails: reader.attempt("stop_details", readStopDetails),
@@ -111,7 +111,9 @@ export function readContainer(reader: Reader): MessageInitShape<typeof Container
 
 function readSkill(text: string): MessageInitShape<typeof ContainerSkillSchema> {
   const skill = Reader.of(text);
-  return { skillId: skill.string("skill_id"), type: skill.string("type"), version: skill.string("version") };
+  const read = { skillId: skill.string("skill_id"), type: skill.string("type"), version: skill.string("version") };
+  if (skill.extraJson() !== "") throw new Mismatch("a skill has members that have no field");
+  return read;
 }
 
 function readDiagnostics(reader: Reader): MessageInitShape<typeof DiagnosticsSchema> | undefined {

@@ -11,9 +11,10 @@ export function createCountTokensEndpoint(models: readonly SimulatedModel[]): En
     method: "POST",
     path: /^\/v1\/messages\/count_tokens$/,
     needsCredential: true,
-    prepare(call) {
+    prepare(call, validate) {
       if (call.bodyProblem) throw call.bodyProblem;
       const body = requireJsonObject(call.bodyText, call.headers["content-type"]);
+      if (!validate) return { answer: () => jsonAnswer(200, { input_tokens: 0 }) };
       const { request } = validateCountTokens(body, models);
       return { answer: () => jsonAnswer(200, { input_tokens: countPromptTokens(request) }) };
     },
