@@ -8,6 +8,7 @@ import { failureOf } from "../errors/connect-error.ts";
 import type { CallRecord } from "../rpc/call.ts";
 import { corsHeaders, preflightHeaders } from "./cors.ts";
 import { boundDeadline } from "./deadline.ts";
+import { withRefusal } from "./error-details.ts";
 import { isGrpc } from "./grpc.ts";
 import type { Route } from "./routes.ts";
 import { recordKey } from "./serve.ts";
@@ -94,7 +95,7 @@ function dispatch(options: DispatcherOptions, request: NodeRequest, response: Se
     body: request.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>,
   };
   (sse ?? route.handler)(universalRequest)
-    .then((universalResponse) => universalResponseToNodeResponse(universalResponse, response))
+    .then((universalResponse) => universalResponseToNodeResponse(withRefusal(universalResponse, record), response))
     .catch((error: unknown) => {
       // The response cannot be written: the caller is gone, or resets the stream.
       record.code ??= failureOf(error).code;
@@ -145,18 +146,10 @@ function observe(
     // Node says of every response that it is finished: the stream knows better.
     const written = stream === undefined ? response.writableFinished : stream.writableFinished && !stream.aborted;
     if (!written && (record.code ?? 0) === 0) record.code = Code.Canceled;
-    record.code ??= codeByStatus[response.statusCode] ?? Code.Unknown;
+    record.code ??= response.statusCode === 400 ? Code.InvalidArgument : Code.Unknown;
     observer.ended(record, quiet);
   });
 }
-
-/** Codes of requests that are refused before any protocol is spoken, by HTTP status. */
-const codeByStatus: Record<number, Code> = {
-  400: Code.InvalidArgument,
-  405: Code.Unimplemented,
-  415: Code.Unimplemented,
-  505: Code.Unimplemented,
-};
 
 /**
  * Ends a response that is not complete by then, with or without what there is to say: a caller that has stopped reading

@@ -65,6 +65,24 @@ export function withErrorDetails(
   };
 }
 
+/** What to do about a request that no protocol takes, by the HTTP status that Connect refuses it with. */
+const refusals: Record<number, string> = {
+  405: "the HTTP method is not supported: use POST",
+  415: "the content type is not supported: use application/json, application/grpc or another of the protocols'",
+  505: "the version of HTTP is not supported by this protocol: use HTTP/2",
+};
+
+/** Gives a response that Connect leaves empty the error that it stands for. */
+export function withRefusal(response: UniversalServerResponse, record: CallRecord): UniversalServerResponse {
+  const message = refusals[response.status];
+  if (message === undefined || response.body !== undefined) return response;
+  const body = errorToJsonBytes(describe(new ConnectError(message, Code.Unimplemented), record), undefined);
+  const header = new Headers(response.header);
+  header.set("content-type", "application/json");
+  if (response.status === 405) header.set("allow", "POST");
+  return { ...response, header, body: createAsyncIterable([body]) };
+}
+
 /** The error with details. */
 function describe(error: ConnectError, record: CallRecord): ConnectError {
   const fault = requestFault(new ConnectError(error.rawMessage, error.code, error.metadata));

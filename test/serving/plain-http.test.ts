@@ -47,6 +47,26 @@ describe("plain JSON over HTTP/1.1", () => {
     assert.equal(((await response.json()) as { models: unknown[] }).models.length, 1);
   });
 
+  for (const [name, method, type, status, message] of [
+    ["a method that is not POST", "PUT", "application/json", 405, /use POST/],
+    ["a form, as curl -d sends it by default", "POST", "application/x-www-form-urlencoded", 415, /application\/json/],
+  ] as const) {
+    test(`${name} is told what to do`, async () => {
+      const response = await fetch(`${service.url}/parley.v1.ChatService/Chat`, {
+        method,
+        headers: { "content-type": type },
+        body: chat("hello"),
+      });
+      assert.equal(response.status, status);
+      assert.equal(response.headers.get("allow"), status === 405 ? "POST" : null);
+      assert.ok(response.headers.get("x-request-id"));
+      const error = (await response.json()) as { code: string; message: string; details: unknown[] };
+      assert.equal(error.code, "unimplemented");
+      assert.match(error.message, message);
+      assert.ok(error.details.length > 0);
+    });
+  }
+
   const refusals: Record<
     string,
     { body: string; path?: string; status: number; code: string; message: RegExp; field?: string }
