@@ -13,7 +13,7 @@ import { ParleyError } from "./errors/parley-error.ts";
 import { createValidate } from "./interceptors/validate.ts";
 import { listenAdmin } from "./listen/admin-listener.ts";
 import { createDispatcher, LAST_WORDS_MS } from "./listen/dispatcher.ts";
-import { listen } from "./listen/public-listener.ts";
+import { listen, type PublicListener } from "./listen/public-listener.ts";
 import { createRoutes } from "./listen/routes.ts";
 import { logCall } from "./observe/call-log.ts";
 import type { Logger } from "./observe/logger.ts";
@@ -73,22 +73,7 @@ export async function createServer(config: Config, logger: Logger, overrides: Ov
   const health = new HealthState(SERVICES.map(({ typeName }) => typeName));
   const shutdown = new AbortController();
 
-  const dependencies: RpcDependencies = {
-    upstream,
-    retrier: {
-      policy: {
-        maxAttempts: claude.retry.maxAttempts,
-        baseDelayMs: claude.retry.baseDelay,
-        maxDelayMs: claude.retry.maxDelay,
-      },
-      budget: new RetryBudget(),
-      random: Math.random,
-      sleep: (milliseconds, signal) => setTimeout(milliseconds, undefined, { signal }),
-      ...overrides.retrier,
-    },
-    defaults: claude,
-    heartbeatMs: serving.heartbeat,
-  };
+  const dependencies = createDependencies(config, upstream, overrides);
   const methods = [
     chat(dependencies),
     streamChat(dependencies),
@@ -160,16 +145,6 @@ export async function createServer(config: Config, logger: Logger, overrides: Ov
   );
   const running = starting.move();
 
-  async function drain(): Promise<void> {
-    health.stopServing();
-    await setTimeout(serving.lameDuck);
-    health.endWatches();
-    const drained = listener.close();
-    await waitAtMost(serving.drain, drained);
-    shutdown.abort(new ParleyError("SHUTTING_DOWN", "this replica is shutting down"));
-    await waitAtMost(LAST_WORDS_MS, drained);
-  }
-
   let shuttingDown: Promise<void> | undefined;
   return {
     port: listener.port,
@@ -178,11 +153,46 @@ export async function createServer(config: Config, logger: Logger, overrides: Ov
       return listener.connections;
     },
     shutDown() {
-      shuttingDown ??= drain();
+      shuttingDown ??= drain(serving, health, listener, shutdown);
       return shuttingDown;
     },
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
+}
+
+function createDependencies({ claude, server }: Config, upstream: Upstream, { retrier }: Overrides): RpcDependencies {
+  return {
+    upstream,
+    retrier: {
+      policy: {
+        maxAttempts: claude.retry.maxAttempts,
+        baseDelayMs: claude.retry.baseDelay,
+        maxDelayMs: claude.retry.maxDelay,
+      },
+      budget: new RetryBudget(),
+      random: Math.random,
+      sleep: (milliseconds, signal) => setTimeout(milliseconds, undefined, { signal }),
+      ...retrier,
+    },
+    defaults: claude,
+    heartbeatMs: server.heartbeat,
+  };
+}
+
+/** See Server.shutDown. */
+async function drain(
+  { lameDuck, drain }: Config["server"],
+  health: HealthState,
+  listener: PublicListener,
+  shutdown: AbortController,
+): Promise<void> {
+  health.stopServing();
+  await setTimeout(lameDuck);
+  health.endWatches();
+  const drained = listener.close();
+  await waitAtMost(drain, drained);
+  shutdown.abort(new ParleyError("SHUTTING_DOWN", "this replica is shutting down"));
+  await waitAtMost(LAST_WORDS_MS, drained);
 }
 
 async function waitAtMost(milliseconds: number, event: Promise<void>): Promise<void> {

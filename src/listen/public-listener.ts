@@ -1,10 +1,5 @@
 import { once } from "node:events";
-import {
-  createServer as createHttp1Server,
-  type ServerOptions as Http1Options,
-  type RequestListener,
-  type ServerResponse,
-} from "node:http";
+import { createServer as createHttp1Server, type ServerOptions as Http1Options, type RequestListener } from "node:http";
 import {
   createServer as createHttp2Server,
   createSecureServer,
@@ -14,6 +9,7 @@ import {
 } from "node:http2";
 import type { AddressInfo, Server, Socket } from "node:net";
 import { readTls, type TlsFiles } from "../config/tls-files.ts";
+import { Http1Responses } from "./http1-responses.ts";
 import { closeSession, guardSession, type SessionLimits } from "./http2-session.ts";
 import { sniff } from "./sniff.ts";
 import { reloadTls } from "./tls.ts";
@@ -82,7 +78,7 @@ export async function listen(options: PublicListenerOptions, handle: RequestList
   };
   const sessions = new Set<ServerHttp2Session>();
   const sockets = new Set<Socket>();
-  const http1Responses = new Set<ServerResponse>();
+  const http1Responses = new Http1Responses();
   let closed: Promise<void> | undefined;
   const onSession = (session: ServerHttp2Session) => {
     sessions.add(session);
@@ -92,14 +88,7 @@ export async function listen(options: PublicListenerOptions, handle: RequestList
     if (closed !== undefined) closeSession(session, limits.keepAliveMs);
   };
   const handler: RequestListener = (request, response) => {
-    if (request.httpVersionMajor === 1) {
-      http1Responses.add(response);
-      response.once("close", () => {
-        http1Responses.delete(response);
-        if (closed !== undefined) request.socket.end();
-      });
-      if (closed !== undefined) response.setHeader("connection", "close");
-    }
+    if (request.httpVersionMajor === 1) http1Responses.add(request, response);
     handle(request, response);
   };
   using resources = new DisposableStack();
@@ -122,8 +111,7 @@ export async function listen(options: PublicListenerOptions, handle: RequestList
     closed ??= new Promise<void>((resolve) => {
       server.close(() => resolve());
       for (const session of sessions) closeSession(session, limits.keepAliveMs);
-      // Node closes the connections of HTTP/1.1 that are idle now, but leaves open those that become so later.
-      for (const response of http1Responses) if (!response.headersSent) response.setHeader("connection", "close");
+      http1Responses.close();
       // A connection that has not said anything yet has no call to finish.
       for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
     });
