@@ -1,22 +1,19 @@
 import { randomUUID } from "node:crypto";
-import type { IncomingMessage, ServerResponse } from "node:http";
-import { constants, type ServerHttp2Stream } from "node:http2";
+import type { ServerResponse } from "node:http";
 import type { TLSSocket } from "node:tls";
-import { Code, ConnectError, createContextValues } from "@connectrpc/connect";
+import { Code, createContextValues } from "@connectrpc/connect";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import { failureOf } from "../errors/connect-error.ts";
 import type { CallRecord } from "../rpc/call.ts";
 import { corsHeaders, preflightHeaders } from "./cors.ts";
 import { boundDeadline } from "./deadline.ts";
 import { withRefusal } from "./error-details.ts";
+import { discardRest, hangUpAfter, limitBodyTime, type NodeRequest } from "./exchange.ts";
 import { isGrpc } from "./grpc.ts";
 import type { Route } from "./routes.ts";
 import { recordKey } from "./serve.ts";
 import { wantsSse } from "./sse.ts";
 import { writeUnknownMethod } from "./unknown-method.ts";
-
-/** A request over HTTP/1.1, or, with a stream, over HTTP/2: Node gives both the same form. */
-export type NodeRequest = IncomingMessage & { readonly stream?: ServerHttp2Stream };
 
 /** Is told of every call that comes in, also of those that never come to an RPC. */
 export interface CallObserver {
@@ -37,9 +34,6 @@ export interface DispatcherOptions {
   /** How long the body of a request may take to arrive, in milliseconds. */
   readonly requestTimeoutMs: number;
 }
-
-/** How long a caller may take to hear how its call has ended, in milliseconds. */
-export const LAST_WORDS_MS = 2_000;
 
 /** Brings each HTTP request to its RPC, and each call to the observer. */
 export function createDispatcher(options: DispatcherOptions): (request: NodeRequest, response: ServerResponse) => void {
@@ -86,7 +80,7 @@ function dispatch(options: DispatcherOptions, request: NodeRequest, response: Se
   if (!route.unlimited) {
     const limits = { defaultMs: options.defaultTimeoutMs, maxMs: options.maxTimeoutMs };
     const timeoutMs = boundDeadline(headers, record.protocol, limits);
-    if (timeoutMs !== undefined) hangUpAfter(timeoutMs + LAST_WORDS_MS, request, response);
+    if (timeoutMs !== undefined) hangUpAfter(timeoutMs, request, response);
   }
   const contextValues = createContextValues().set(recordKey, record);
   const universalRequest = {
@@ -149,40 +143,4 @@ function observe(
     record.code ??= response.statusCode === 400 ? Code.InvalidArgument : Code.Unknown;
     observer.ended(record, quiet);
   });
-}
-
-/**
- * Ends a response that is not complete by then, with or without what there is to say: a caller that has stopped reading
- * would never take it.
- */
-function hangUpAfter(milliseconds: number, { stream }: NodeRequest, response: ServerResponse): void {
-  const timer = setTimeout(() => {
-    if (stream === undefined) response.destroy();
-    else stream.close(constants.NGHTTP2_CANCEL);
-  }, milliseconds);
-  response.once("close", () => clearTimeout(timer));
-}
-
-/**
- * Over HTTP/2, a body that does not arrive holds a stream: Node limits the time of HTTP/1.1 bodies only. Whoever waits for
- * the body fails, and tells the caller.
- */
-function limitBodyTime(request: NodeRequest, timeoutMs: number): void {
-  const { stream } = request;
-  if (stream === undefined) return;
-  const timer = setTimeout(() => {
-    const close = () => stream.close(constants.NGHTTP2_NO_ERROR);
-    if (stream.writableEnded) return close();
-    stream.once("wantTrailers", () => setImmediate(close));
-    request.once("error", () => {});
-    request.emit("error", new ConnectError("the request did not arrive in time", Code.DeadlineExceeded));
-  }, timeoutMs);
-  const stop = () => clearTimeout(timer);
-  stream.once("end", stop);
-  stream.once("close", stop);
-}
-
-/** What is left of a body when the response is complete holds its stream, or its connection: it is thrown away. */
-function discardRest(request: NodeRequest, response: ServerResponse): void {
-  (request.stream ?? response).once("finish", () => request.resume());
 }

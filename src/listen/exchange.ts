@@ -1,0 +1,45 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { constants, type ServerHttp2Stream } from "node:http2";
+import { Code, ConnectError } from "@connectrpc/connect";
+
+/** A request over HTTP/1.1, or, with a stream, over HTTP/2: Node gives both the same form. */
+export type NodeRequest = IncomingMessage & { readonly stream?: ServerHttp2Stream };
+
+/** How long a caller may take to hear how its call has ended, in milliseconds. */
+export const LAST_WORDS_MS = 2_000;
+
+/**
+ * Ends a response that is not complete when its deadline has passed, and the caller has had time to hear so: one that has
+ * stopped reading never does.
+ */
+export function hangUpAfter(deadlineMs: number, { stream }: NodeRequest, response: ServerResponse): void {
+  const timer = setTimeout(() => {
+    if (stream === undefined) response.destroy();
+    else stream.close(constants.NGHTTP2_CANCEL);
+  }, deadlineMs + LAST_WORDS_MS);
+  response.once("close", () => clearTimeout(timer));
+}
+
+/**
+ * Over HTTP/2, a body that does not arrive holds a stream: Node limits the time of HTTP/1.1 bodies only. Whoever waits for
+ * the body fails, and tells the caller.
+ */
+export function limitBodyTime(request: NodeRequest, timeoutMs: number): void {
+  const { stream } = request;
+  if (stream === undefined) return;
+  const timer = setTimeout(() => {
+    const close = () => stream.close(constants.NGHTTP2_NO_ERROR);
+    if (stream.writableEnded) return close();
+    stream.once("wantTrailers", () => setImmediate(close));
+    request.once("error", () => {});
+    request.emit("error", new ConnectError("the request did not arrive in time", Code.DeadlineExceeded));
+  }, timeoutMs);
+  const stop = () => clearTimeout(timer);
+  stream.once("end", stop);
+  stream.once("close", stop);
+}
+
+/** What is left of a body when the response is complete holds its stream, or its connection: it is thrown away. */
+export function discardRest(request: NodeRequest, response: ServerResponse): void {
+  (request.stream ?? response).once("finish", () => request.resume());
+}
