@@ -141,13 +141,16 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
     } else if (!this.answer.begun && answerEvents.has(type)) {
       throw new TypeError(`${type} comes before message_start`);
     }
-    for (const event of this.#whole.take(received)) {
-      this.answer.add(event);
-      batch.push(event);
-    }
+    if (this.#whole.passes(received)) this.#deliver(received, batch);
+    else for (const event of this.#whole.take(received)) this.#deliver(event, batch);
     if (type !== "message_stop") return;
     this.#complete = true;
     this.#source.release();
+  }
+
+  #deliver(event: StreamEvent, batch: StreamEvent[]): void {
+    this.answer.add(event);
+    batch.push(event);
   }
 
   #errorEvent(event: object): ClaudeError {

@@ -16,11 +16,19 @@ interface TextDelta {
 export class WholeCharacters {
   #half: TextDelta | undefined;
 
-  /** The events to hand on in the place of the one that came. */
+  /** Whether an event can be handed on as it is: nearly all can. */
+  passes({ event, json }: StreamEvent): boolean {
+    if (this.#half !== undefined) return false;
+    if (event.type !== "content_block_delta" || json !== "") return true;
+    const delta = event.delta as unknown as Readonly<Record<string, unknown>>;
+    const text = delta[textMember(delta.type) ?? ""];
+    return typeof text !== "string" || !endsInHalf(text);
+  }
+
+  /** The events to hand on in the place of one that does not pass. */
   take(received: StreamEvent): readonly StreamEvent[] {
     const half = this.#half;
     const delta = textDelta(received);
-    if (half === undefined && (delta === undefined || !endsInHalf(delta.text))) return [received];
     this.#half = undefined;
     const isContinued = half !== undefined && half.index === delta?.index && half.member === delta.member;
     const events = half === undefined || isContinued ? [] : [eventOf(half)];

@@ -14,7 +14,7 @@ const stop = parseEvent('{"type":"content_block_stop","index":0}');
 function textsOf(pieces: readonly string[]): string[] {
   const characters = new WholeCharacters();
   return [...pieces.map((text) => deltaEvent(text)), stop]
-    .flatMap((event) => characters.take(event))
+    .flatMap((event) => (characters.passes(event) ? [event] : characters.take(event)))
     .map(({ event }) => (event.type === "content_block_delta" ? (event.delta as { text: string }).text : ""));
 }
 
