@@ -118,7 +118,7 @@ describe("a deadline that passes stops the request to Claude", () => {
     for (const rpc of ["Chat", "StreamChat"]) {
       test(`${phaseName}: ${rpc}`, async () => {
         service.simulator.run({ steps: [phase.step] });
-        const told = await timedCall(service, rpc, 200);
+        const told = await timedCall(service, rpc, 1_000);
         assert.equal(told.code, "DeadlineExceeded");
         assert.equal(told.errorInfo?.reason, "DEADLINE_EXCEEDED");
         assert.equal((told.partialOutput?.usage?.inputTokens ?? 0) > 0, phase.usage);

@@ -206,7 +206,8 @@ describe("timeout: a longer deadline is cut to it", { ...PATIENCE, concurrency: 
       const longer = isGrpc ? { "grpc-timeout": "99999999H" } : { "connect-timeout-ms": "9999999999" };
       const reply = await send(service, way, bodyOf(way, goodMessage(way)), longer);
       assertTold(reply, "DeadlineExceeded", "DEADLINE_EXCEEDED", /deadline/);
-      assert.equal((await (await service.simulator.nextRequest()).ended).how, "client-closed");
+      // On a busy machine the deadline may pass before Claude is asked.
+      for (const { ended } of service.simulator.requests) assert.equal((await ended).how, "client-closed");
     });
   }
 });
