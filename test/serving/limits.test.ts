@@ -317,7 +317,7 @@ describe("idleTime", PATIENCE, () => {
 
 describe("keepAlive", PATIENCE, () => {
   test("a caller that does not answer a PING is gone, and so is its call to Claude", async () => {
-    await using service = await startWith({ keepAlive: 200 }, { script: { steps: [{ gate: "never" }] } });
+    await using service = await startWith({ keepAlive: 1_000 }, { script: { steps: [{ gate: "never" }] } });
     // This client answers nothing.
     const bytes = await sendRaw(
       service.server.port,
