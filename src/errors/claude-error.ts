@@ -137,7 +137,7 @@ export class ClaudeError extends Error implements TellingError {
     this.failure = {
       code: rule.code,
       domain: "api.anthropic.com",
-      reason: (answer.errorCode ?? answer.type ?? `http_${answer.status}`).toUpperCase(),
+      reason: (name(answer.errorCode) ?? name(answer.type) ?? `http_${answer.status ?? 200}`).toUpperCase(),
       message,
       retryable: rule.retryable,
       retryDelayMs: retryDelay(rule, answer),
@@ -155,6 +155,11 @@ export class ClaudeError extends Error implements TellingError {
     const rule = ruleOf(this.answer);
     return rule === unavailable || rule === failed;
   }
+}
+
+/** A name that can be a reason: a proxy in front of Claude may say anything. */
+function name(text: string | undefined): string | undefined {
+  return text !== undefined && /^\w{1,64}$/.test(text) ? text : undefined;
 }
 
 function retryDelay(rule: Rule, answer: ClaudeAnswer): number | undefined {

@@ -40,7 +40,7 @@ export function toConnectError(error: unknown, call: FailedCall): ConnectError {
 
   const metadata: Record<string, string> = { retryable: String(failure.retryable) };
   if (failure.httpStatus !== undefined) metadata.httpStatus = String(failure.httpStatus);
-  if (failure.upstreamRequestId !== undefined) metadata.upstreamRequestId = failure.upstreamRequestId;
+  if (failure.upstreamRequestId !== undefined) metadata.upstreamRequestId = short(failure.upstreamRequestId);
   add(ErrorInfoSchema, { reason: failure.reason, domain: failure.domain, metadata });
   add(RequestInfoSchema, { requestId: call.id });
   if (failure.retryDelayMs !== undefined) add(RetryInfoSchema, { retryDelay: durationFromMs(failure.retryDelayMs) });
@@ -49,7 +49,7 @@ export function toConnectError(error: unknown, call: FailedCall): ConnectError {
     add(QuotaFailureSchema, { violations: [{ ...failure.quota, description: short(failure.quota.description) }] });
   if (failure.resource !== undefined) {
     const { type, name } = failure.resource;
-    add(ResourceInfoSchema, { resourceType: type, resourceName: name, description: short(failure.message) });
+    add(ResourceInfoSchema, { resourceType: type, resourceName: short(name), description: short(failure.message) });
   }
   if (call.partial !== undefined) add(PartialOutputSchema, call.partial);
   const header = error instanceof ConnectError ? error.metadata : undefined;

@@ -63,7 +63,13 @@ function abortCause({ signal, deadline }: Call): unknown {
     : new ParleyError("CANCELLED", "the caller has cancelled the call");
 }
 
+/** How much of Claude's usage that has no field goes with an error, in characters. */
+const MAX_EXTRA_LENGTH = 512;
+
 function partialOutput({ turn, lastSequence }: CallRecord) {
   if (turn === undefined || !turn.answer.begun) return undefined;
-  return create(PartialOutputSchema, { usage: usageOf(turn.answer), lastSequence: lastSequence ?? 0 });
+  const usage = usageOf(turn.answer);
+  // Errors travel in trailers, which must stay small.
+  if (usage.extraJson.length > MAX_EXTRA_LENGTH) usage.extraJson = "";
+  return create(PartialOutputSchema, { usage, lastSequence: lastSequence ?? 0 });
 }

@@ -8,7 +8,7 @@ import type { CallRecord } from "../rpc/call.ts";
 import { corsHeaders, preflightHeaders } from "./cors.ts";
 import { boundDeadline } from "./deadline.ts";
 import { withRefusal } from "./error-details.ts";
-import { discardRest, hangUpAfter, limitBodyTime, type NodeRequest } from "./exchange.ts";
+import { discardRest, hangUpAfter, limitBodyTime, type NodeRequest, onceClosed } from "./exchange.ts";
 import { isGrpc } from "./grpc.ts";
 import type { Route } from "./routes.ts";
 import { recordKey } from "./serve.ts";
@@ -52,7 +52,7 @@ function dispatch(options: DispatcherOptions, request: NodeRequest, response: Se
   const { headers, url = "" } = request;
   const path = url.split("?", 1)[0] ?? "";
   const route = options.routes.get(path);
-  if (!route?.unlimited) limitBodyTime(request, options.requestTimeoutMs);
+  if (!route?.streamsRequest) limitBodyTime(request, options.requestTimeoutMs);
   discardRest(request, response);
   const cors = options.allowedOrigins.length > 0 ? corsHeaders(headers, options.allowedOrigins) : undefined;
   if (cors !== undefined) setHeaders(response, cors);
@@ -73,14 +73,14 @@ function dispatch(options: DispatcherOptions, request: NodeRequest, response: Se
   };
   observe(record, route?.quiet ?? false, request, response, options.observer);
   response.setHeader("x-request-id", record.id);
+  if (!route?.unlimited) {
+    const limits = { defaultMs: options.defaultTimeoutMs, maxMs: options.maxTimeoutMs };
+    const timeoutMs = boundDeadline(headers, record.protocol, limits) ?? options.defaultTimeoutMs;
+    hangUpAfter(timeoutMs, record, request, response);
+  }
   if (route === undefined) {
     writeUnknownMethod(path, record, response);
     return;
-  }
-  if (!route.unlimited) {
-    const limits = { defaultMs: options.defaultTimeoutMs, maxMs: options.maxTimeoutMs };
-    const timeoutMs = boundDeadline(headers, record.protocol, limits);
-    if (timeoutMs !== undefined) hangUpAfter(timeoutMs, request, response);
   }
   const contextValues = createContextValues().set(recordKey, record);
   const universalRequest = {
@@ -89,7 +89,9 @@ function dispatch(options: DispatcherOptions, request: NodeRequest, response: Se
     body: request.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>,
   };
   (sse ?? route.handler)(universalRequest)
-    .then((universalResponse) => universalResponseToNodeResponse(withRefusal(universalResponse, record), response))
+    .then((universalResponse) =>
+      universalResponseToNodeResponse(withRefusal(universalResponse, request, record), response),
+    )
     .catch((error: unknown) => {
       // The response cannot be written: the caller is gone, or resets the stream.
       record.code ??= failureOf(error).code;
@@ -109,7 +111,7 @@ function callId(header: string | string[] | undefined): string {
 }
 
 function protocolOf({ headers }: NodeRequest): string {
-  const contentType = headers["content-type"] ?? "";
+  const contentType = (headers["content-type"] ?? "").toLowerCase();
   if (isGrpc(contentType)) return "grpc";
   if (contentType.startsWith("application/grpc-web")) return "grpc-web";
   if (contentType.startsWith("application/connect+") || headers["connect-protocol-version"] !== undefined)
@@ -129,12 +131,13 @@ function callerOf({ socket }: NodeRequest): string {
 function observe(
   record: CallRecord,
   quiet: boolean,
-  { stream }: NodeRequest,
+  request: NodeRequest,
   response: ServerResponse,
   observer: CallObserver,
 ): void {
+  const { stream } = request;
   observer.started(record);
-  response.once("close", async () => {
+  onceClosed(request, response, async () => {
     await record.settled;
     // An answer that was not written to its end did not reach the caller, however well the handler did. Over HTTP/2,
     // Node says of every response that it is finished: the stream knows better.

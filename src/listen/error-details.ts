@@ -73,14 +73,18 @@ const refusals: Record<number, string> = {
 };
 
 /** Gives a response that Connect leaves empty the error that it stands for. */
-export function withRefusal(response: UniversalServerResponse, record: CallRecord): UniversalServerResponse {
+export function withRefusal(
+  response: UniversalServerResponse,
+  { method }: { readonly method?: string | undefined },
+  record: CallRecord,
+): UniversalServerResponse {
   const message = refusals[response.status];
   if (message === undefined || response.body !== undefined) return response;
   const body = errorToJsonBytes(describe(new ConnectError(message, Code.Unimplemented), record), undefined);
   const header = new Headers(response.header);
   header.set("content-type", "application/json");
   if (response.status === 405) header.set("allow", "POST");
-  return { ...response, header, body: createAsyncIterable([body]) };
+  return { ...response, header, ...(method !== "HEAD" && { body: createAsyncIterable([body]) }) };
 }
 
 /** The error with details. */

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { constants, type ServerHttp2Stream } from "node:http2";
 import { Code, ConnectError } from "@connectrpc/connect";
+import type { CallRecord } from "../rpc/call.ts";
 
 /** A request over HTTP/1.1, or, with a stream, over HTTP/2: Node gives both the same form. */
 export type NodeRequest = IncomingMessage & { readonly stream?: ServerHttp2Stream };
@@ -12,12 +13,28 @@ export const LAST_WORDS_MS = 2_000;
  * Ends a response that is not complete when its deadline has passed, and the caller has had time to hear so: one that has
  * stopped reading never does.
  */
-export function hangUpAfter(deadlineMs: number, { stream }: NodeRequest, response: ServerResponse): void {
+export function hangUpAfter(
+  deadlineMs: number,
+  record: CallRecord,
+  request: NodeRequest,
+  response: ServerResponse,
+): void {
+  const { stream } = request;
   const timer = setTimeout(() => {
+    // The handler may have come to its end in time, and only the caller has not taken it.
+    if ((record.code ?? 0) === 0) {
+      record.code = Code.DeadlineExceeded;
+      record.reason = "DEADLINE_EXCEEDED";
+    }
     if (stream === undefined) response.destroy();
     else stream.close(constants.NGHTTP2_CANCEL);
   }, deadlineMs + LAST_WORDS_MS);
-  response.once("close", () => clearTimeout(timer));
+  onceClosed(request, response, () => clearTimeout(timer));
+}
+
+/** Calls back when nothing more can be written. Node's response to a HEAD over HTTP/2 never says so, but its stream. */
+export function onceClosed({ stream }: NodeRequest, response: ServerResponse, callback: () => void): void {
+  (stream ?? response).once("close", callback);
 }
 
 /**

@@ -12,7 +12,10 @@ export class Http1Responses {
     this.#open.add(response);
     response.once("close", () => {
       this.#open.delete(response);
-      if (this.#isClosing) socket.end();
+      if (!this.#isClosing) return;
+      // Another call may have been sent on the connection before this one was answered.
+      const isIdle = !Array.from(this.#open).some(({ req }) => req.socket === socket);
+      if (isIdle) socket.destroySoon();
     });
     if (this.#isClosing) response.setHeader("connection", "close");
   }

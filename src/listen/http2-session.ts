@@ -12,7 +12,7 @@ const WINDOW_MS = 10_000;
 const PING_ACK_TIMEOUT_MS = 20_000;
 
 export interface SessionLimits {
-  /** How long a connection may carry nothing, in milliseconds: then it is closed without harm to open streams. */
+  /** How long a connection without calls may carry nothing, in milliseconds. */
   readonly idleTimeoutMs: number;
   /** How often a PING asks whether the peer is still there, in milliseconds. */
   readonly keepAliveMs: number;
@@ -20,7 +20,17 @@ export interface SessionLimits {
 
 /** Guards an HTTP/2 connection against peers that are idle, gone, or flood it. */
 export function guardSession(session: ServerHttp2Session, { idleTimeoutMs, keepAliveMs }: SessionLimits): void {
-  session.setTimeout(idleTimeoutMs, () => closeSession(session, keepAliveMs));
+  let streams = 0;
+  session.on("stream", (stream) => {
+    streams++;
+    stream.once("close", () => streams--);
+  });
+  session.setTimeout(idleTimeoutMs);
+  session.on("timeout", () => {
+    if (streams === 0) closeSession(session, keepAliveMs);
+    // The timer has ended, and begins anew only when it is told to.
+    else session.setTimeout(idleTimeoutMs);
+  });
   session.on("error", () => {
     // Reported on the streams of the session, too. The session closes by itself.
   });

@@ -1,7 +1,8 @@
 import type { DescMethodServerStreaming, DescMethodUnary } from "@bufbuild/protobuf";
 import { type Interceptor as ConnectInterceptor, type ConnectRouter, createConnectRouter } from "@connectrpc/connect";
 import type { UniversalHandlerFn } from "@connectrpc/connect/protocol";
-import { failureOf } from "../errors/connect-error.ts";
+import { failureOf, toConnectError } from "../errors/connect-error.ts";
+import { requestFault } from "../errors/request-fault.ts";
 import type { CallRecord, Method, StreamingMethod, UnaryMethod } from "../rpc/call.ts";
 import { LONGEST_TIMER_MS } from "./deadline.ts";
 import { withErrorDetails } from "./error-details.ts";
@@ -17,8 +18,10 @@ export interface Route {
   /** Serves Server-Sent Events. Unset: the RPC does not stream. */
   readonly sse: UniversalHandlerFn | undefined;
   readonly quiet: boolean;
-  /** The RPC gets no deadline of the service's, and its request may stay open. */
+  /** The RPC gets no deadline of the service's. */
   readonly unlimited: boolean;
+  /** The request may stay open as long as the caller likes. */
+  readonly streamsRequest: boolean;
 }
 
 /**
@@ -57,13 +60,21 @@ export function createRoutes(
       sse: streams ? createSseHandler(described, options.readMaxBytes) : undefined,
       quiet: method.quiet ?? false,
       unlimited,
+      streamsRequest: false,
     });
   }
   const router = newRouter(LONGEST_TIMER_MS, recordOutcome);
   others(router);
   for (const handler of router.handlers) {
     const name = handler.requestPath.slice(1);
-    routes.set(handler.requestPath, { name, handler, sse: undefined, quiet: true, unlimited: true });
+    routes.set(handler.requestPath, {
+      name,
+      handler,
+      sse: undefined,
+      quiet: true,
+      unlimited: true,
+      streamsRequest: true,
+    });
   }
   return routes;
 }
@@ -89,8 +100,11 @@ async function* recordEnd<T>(messages: AsyncIterable<T>, record: CallRecord): As
     yield* messages;
     record.code = 0;
   } catch (error) {
-    record.code = failureOf(error).code;
-    throw error;
+    const fault = requestFault(error);
+    const { code, reason } = failureOf(fault);
+    record.code = code;
+    record.reason = reason;
+    throw toConnectError(fault, record);
   }
 }
 

@@ -7,6 +7,9 @@ import { connectionError, malformed } from "./upstream-errors.ts";
 /** The most bytes that a response may have that is not streamed: a page of models, or an error. */
 const MAX_BUFFERED_BYTES = 16 * 1024 * 1024;
 
+/** How long a response may go on of which nothing more matters, in milliseconds. */
+const LINGER_MS = 2_000;
+
 export interface DispatchFetchOptions {
   readonly dispatcher: Dispatcher;
   /** How long a response may keep its status line waiting, in milliseconds. */
@@ -71,6 +74,7 @@ class Exchange implements Dispatcher.DispatchHandler, StreamedBody {
   #head: ResponseInit | undefined;
   #sink: ByteSink | undefined;
   #ended = false;
+  #lingering: NodeJS.Timeout | undefined;
   #error: Error | undefined;
 
   constructor(
@@ -131,6 +135,7 @@ class Exchange implements Dispatcher.DispatchHandler, StreamedBody {
       return;
     }
     this.#ended = true;
+    clearTimeout(this.#lingering);
     this.#signal?.removeEventListener("abort", this.#onAbort);
     if (whole === undefined) this.#sink?.end();
     else this.#resolve(whole);
@@ -159,7 +164,9 @@ class Exchange implements Dispatcher.DispatchHandler, StreamedBody {
   }
 
   release(): void {
+    if (this.isOver) return;
     this.#signal?.removeEventListener("abort", this.#onAbort);
+    this.#lingering = setTimeout(() => this.abort(new Error("the response does not end")), LINGER_MS).unref();
   }
 
   abort(reason: Error): void {
@@ -171,6 +178,7 @@ class Exchange implements Dispatcher.DispatchHandler, StreamedBody {
   #fail(error: Error): void {
     if (this.isOver) return;
     this.#error = error;
+    clearTimeout(this.#lingering);
     this.#signal?.removeEventListener("abort", this.#onAbort);
     this.#reject(connectionError(error));
     this.#sink?.fail(error);

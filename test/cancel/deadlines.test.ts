@@ -10,7 +10,23 @@ import { type Service, startService } from "../support/service.ts";
 import { envelope } from "../support/wire.ts";
 
 const PATH = "/parley.v1.ChatService/StreamChat";
-const json = '{"chat":{"messages":[{"role":"ROLE_USER","text":"Write 100000 words"}]}}';
+const json = '{"chat":{"messages":[{"role":"ROLE_USER","text":"hello"}]}}';
+
+/** More than the buffers of a connection take, by far. */
+const LARGE = {
+  events: [
+    {
+      type: "message_start",
+      message: { id: "m", type: "message", role: "assistant", model: "x", content: [], usage: {} },
+    },
+    { type: "content_block_start", index: 0, content_block: { type: "text", text: "" } },
+    ...Array.from({ length: 64 }, () => ({
+      type: "content_block_delta",
+      index: 0,
+      delta: { type: "text_delta", text: "x".repeat(1024 * 1024) },
+    })),
+  ].map((data) => ({ data })),
+};
 
 let service: Service;
 before(async () => {
@@ -20,10 +36,11 @@ after(() => service[Symbol.asyncDispose]());
 
 describe("a caller that has stopped reading keeps its call no longer than its deadline", () => {
   test("over HTTP/2", async () => {
+    service.simulator.run({ steps: [{ respond: LARGE }] });
     const session = connect(service.url);
     const stream = session.request({ ":method": "POST", ":path": PATH, "content-type": "application/grpc" });
     stream.on("error", () => {});
-    const messages = [{ role: Role.USER, text: "Write 100000 words" }];
+    const messages = [{ role: Role.USER, text: "hello" }];
     stream.end(envelope(toBinary(StreamChatRequestSchema, create(StreamChatRequestSchema, { chat: { messages } }))));
     await once(stream, "response");
     assert.equal((await service.nextCall()).code, "DEADLINE_EXCEEDED");
@@ -32,6 +49,7 @@ describe("a caller that has stopped reading keeps its call no longer than its de
   });
 
   test("over HTTP/1.1", async () => {
+    service.simulator.run({ steps: [{ respond: LARGE }] });
     const headers = { "content-type": "application/json", accept: "text/event-stream" };
     const call = httpRequest(`${service.url}${PATH}`, { method: "POST", headers });
     call.on("error", () => {});

@@ -393,6 +393,16 @@ describe("what else Claude says", () => {
     assert.equal(durationMs(told.retryInfo.retryDelay), 3_600_000);
   });
 
+  test("whatever a proxy in front of Claude says, the error stays small enough for trailers", async () => {
+    const long = "x".repeat(9_000);
+    const error = { type: long, message: "€".repeat(9_000), error_code: long };
+    const headers = { "request-id": long.slice(0, 4_000) };
+    const { told } = await asked({ steps: [{ respond: { status: 400, headers, error } }] }, calls.Chat);
+    assert.equal(told.errorInfo?.reason, "HTTP_400");
+    assert.ok(Buffer.byteLength(told.message) <= 520);
+    assert.ok((told.errorInfo?.metadata.upstreamRequestId?.length ?? 0) <= 513);
+  });
+
   test("the limit that is used up is named", async () => {
     const headers = {
       "retry-after": "3600",

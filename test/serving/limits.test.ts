@@ -302,16 +302,23 @@ describe("idleTime", PATIENCE, () => {
     assert.match(bytes.toString(), /^HTTP\/1\.1 200 /);
   });
 
-  test("a stream that is silent for longer comes to its end", async () => {
+  test("a connection with a stream is not idle, however long the stream is silent", async () => {
     const script = { steps: [{ gateAfter: { events: 2, gate: "open" } }] };
     await using service = await startWith({ idleTime: 1_000 }, { script });
     const session = openHttp2(service.url);
-    const goAway = once(session, "goaway");
+    let toldToGo = false;
+    session.once("goaway", () => {
+      toldToGo = true;
+    });
     const way = ways["gRPC, streaming"];
     const reply = sendHttp2(session, headersOf(way), bodyOf(way, goodMessage(way)));
-    await goAway;
+    await service.simulator.nextRequest();
+    // The time has passed for both when it has for the one that began later.
+    await once(openHttp2(service.url), "goaway");
+    assert.equal(toldToGo, false);
     service.simulator.open("open");
     assert.equal(outcomeOf(await reply), undefined);
+    await once(session, "close");
   });
 });
 

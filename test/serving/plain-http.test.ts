@@ -1,10 +1,15 @@
 import assert from "node:assert/strict";
+import { constants } from "node:http2";
+import { connect } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { StreamChatRequestSchema, StreamChatResponseSchema } from "../../gen/parley/v1/chat_service_pb.js";
 import { Role } from "../../gen/parley/v1/content_pb.js";
 import type { Script } from "../../src/simulator/simulator.ts";
+import { chatHeader, END_HEADERS, FRAME, HELLO } from "../support/frames.ts";
 import { type Service, startService } from "../support/service.ts";
+import { activeCalls } from "../support/unharmed.ts";
+import { envelope, http2Frame, openHttp2, sendHttp2 } from "../support/wire.ts";
 
 const script: Script = {
   anyOrder: true,
@@ -268,5 +273,46 @@ describe("CORS", () => {
       headers: { origin: "https://app.example", "access-control-request-method": "POST" },
     });
     assert.equal(response.status, 403);
+  });
+});
+
+describe("over HTTP/2", () => {
+  const json = { ":method": "POST", ":path": "/parley.v1.ChatService/StreamChat", "content-type": "application/json" };
+
+  test("a HEAD leaves no call open", async () => {
+    const session = openHttp2(service.url);
+    const reply = await sendHttp2(session, { ":method": "HEAD", ":path": "/parley.v1.ChatService/Chat" });
+    assert.equal(reply.status, 405);
+    assert.equal(reply.body.length, 0);
+    session.close();
+    while ((await activeCalls(service)) > 0);
+  });
+
+  for (const code of [constants.NGHTTP2_NO_ERROR, constants.NGHTTP2_INTERNAL_ERROR, constants.NGHTTP2_CANCEL]) {
+    test(`a caller that resets its stream with ${code} in the middle of its request has cancelled`, async () => {
+      await using other = await startService();
+      const socket = connect(other.server.port, "127.0.0.1");
+      socket.on("error", () => {});
+      const reset = Buffer.alloc(4);
+      reset.writeUInt32BE(code);
+      socket.write(Buffer.concat([HELLO, http2Frame(FRAME.HEADERS, END_HEADERS, 1, chatHeader)]));
+      socket.write(http2Frame(FRAME.DATA, 0, 1, "{"));
+      while ((await activeCalls(other)) === 0);
+      socket.write(http2Frame(FRAME.RST_STREAM, 0, 1, reset));
+      assert.equal((await other.nextCall()).code, "CANCELLED");
+      socket.destroy();
+    });
+  }
+
+  test("a content type in capitals is the same content type", async () => {
+    await using other = await startService({
+      config: { defaultTimeout: 300 },
+      script: { steps: [{ respond: { content: [{ text: "a" }] }, gate: "never" }] },
+    });
+    const session = openHttp2(other.url);
+    const body = envelope(streamed("hello"));
+    const reply = await sendHttp2(session, { ...json, "content-type": "Application/grpc-web+json" }, body);
+    assert.match(reply.body.toString(), /grpc-status: ?4/i);
+    session.close();
   });
 });

@@ -43,3 +43,27 @@ test("a request is not aborted whose answer is complete, so that its connection 
     claude.close();
   }
 });
+
+test("a response that does not end when its answer is complete is ended", async () => {
+  const claude = createServer((request, response) => {
+    request.resume();
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    response.write(ANSWER);
+    const comments = setInterval(() => response.write(": still here\n\n"), 100);
+    response.once("close", () => clearInterval(comments));
+  }).listen(0, "127.0.0.1");
+  await once(claude, "listening");
+  try {
+    const { port } = claude.address() as AddressInfo;
+    await using service = await startService({ config: { baseUrl: `http://127.0.0.1:${port}` } });
+    const asked = once(claude, "request") as Promise<[unknown, ServerResponse]>;
+    const answered = service.chat.chat({ messages: [{ role: Role.USER, text: "hello" }] });
+    const [, response] = await asked;
+    const closed = once(response, "close");
+    await answered;
+    await closed;
+  } finally {
+    claude.closeAllConnections();
+    claude.close();
+  }
+});
