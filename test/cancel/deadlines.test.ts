@@ -30,7 +30,7 @@ const LARGE = {
 
 let service: Service;
 before(async () => {
-  service = await startService({ config: { defaultTimeout: 300 } });
+  service = await startService({ config: { defaultTimeout: 2_000 } });
 });
 after(() => service[Symbol.asyncDispose]());
 
