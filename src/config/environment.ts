@@ -61,7 +61,7 @@ const INEFFECTIVE: Readonly<Record<string, string>> = {
   PARLEY_STORE: "memory",
 };
 
-export const CREDENTIAL_HELP =
+const CREDENTIAL_HELP =
   "no credential for Claude: set ANTHROPIC_API_KEY, or ANTHROPIC_API_KEY_FILE to a file that holds the key, or " +
   "ANTHROPIC_FEDERATION_RULE_ID, ANTHROPIC_ORGANIZATION_ID and ANTHROPIC_IDENTITY_TOKEN_FILE for workload identity " +
   "federation. To see Parley without a credential, run: npm run demo";

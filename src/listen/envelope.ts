@@ -1,7 +1,7 @@
 import { type DescMessage, type Message, toBinary, toJsonString } from "@bufbuild/protobuf";
 
 /** Length of the prefix of a message in gRPC: a byte of flags and the length of what follows, big-endian. */
-const PREFIX_LENGTH = 5;
+export const PREFIX_LENGTH = 5;
 
 /**
  * At how many bytes a chunk is full: the high-water mark of Node's HTTP/2 streams. More would only wait in memory when the

@@ -21,9 +21,9 @@ import { trailerFlag, trailerParse, trailerSerialize } from "@connectrpc/connect
 import { failureOf, toConnectError } from "../errors/connect-error.ts";
 import { requestFault } from "../errors/request-fault.ts";
 import type { CallRecord } from "../rpc/call.ts";
+import { PREFIX_LENGTH } from "./envelope.ts";
 import { recordKey } from "./serve.ts";
 
-const PREFIX_LENGTH = 5;
 /** The largest error that the Connect library makes of a request, by far. */
 const MAX_ERROR_BYTES = 1024 * 1024;
 
@@ -89,7 +89,11 @@ export function withRefusal(
 
 /** The error with details. */
 function describe(error: ConnectError, record: CallRecord): ConnectError {
-  const fault = requestFault(new ConnectError(error.rawMessage, error.code, error.metadata));
+  return refuse(requestFault(new ConnectError(error.rawMessage, error.code, error.metadata)), record);
+}
+
+/** Records how a call ended that never came to its RPC, and returns what the caller is told. */
+export function refuse(fault: unknown, record: CallRecord): ConnectError {
   const { code, reason } = failureOf(fault);
   record.code = code;
   record.reason = reason;

@@ -1,11 +1,10 @@
 import type { DescMethodServerStreaming, DescMethodUnary } from "@bufbuild/protobuf";
 import { type Interceptor as ConnectInterceptor, type ConnectRouter, createConnectRouter } from "@connectrpc/connect";
 import type { UniversalHandlerFn } from "@connectrpc/connect/protocol";
-import { failureOf, toConnectError } from "../errors/connect-error.ts";
 import { requestFault } from "../errors/request-fault.ts";
 import type { CallRecord, Method, StreamingMethod, UnaryMethod } from "../rpc/call.ts";
 import { LONGEST_TIMER_MS } from "./deadline.ts";
-import { withErrorDetails } from "./error-details.ts";
+import { refuse, withErrorDetails } from "./error-details.ts";
 import { createGrpcHandler, isGrpc } from "./grpc.ts";
 import { isUnary, openCall, openOutput, recordKey, runMethod, type ServeOptions } from "./serve.ts";
 import { createSseHandler } from "./sse.ts";
@@ -100,11 +99,7 @@ async function* recordEnd<T>(messages: AsyncIterable<T>, record: CallRecord): As
     yield* messages;
     record.code = 0;
   } catch (error) {
-    const fault = requestFault(error);
-    const { code, reason } = failureOf(fault);
-    record.code = code;
-    record.reason = reason;
-    throw toConnectError(fault, record);
+    throw refuse(requestFault(error), record);
   }
 }
 
