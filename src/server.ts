@@ -12,7 +12,7 @@ import type { Config } from "./config/config.ts";
 import { ParleyError } from "./errors/parley-error.ts";
 import { createValidate } from "./interceptors/validate.ts";
 import { listenAdmin } from "./listen/admin-listener.ts";
-import { createDispatcher } from "./listen/dispatcher.ts";
+import { Dispatcher } from "./listen/dispatcher.ts";
 import { LAST_WORDS_MS } from "./listen/exchange.ts";
 import { listen, type PublicListener } from "./listen/public-listener.ts";
 import { createRoutes } from "./listen/routes.ts";
@@ -99,7 +99,7 @@ export async function createServer(config: Config, logger: Logger, overrides: Ov
       shutdownSignal: shutdown.signal,
     },
   );
-  const dispatcher = createDispatcher({
+  const dispatcher = new Dispatcher({
     routes,
     observer: {
       started: (record) => metrics.callStarted(record),
@@ -109,8 +109,7 @@ export async function createServer(config: Config, logger: Logger, overrides: Ov
       },
     },
     allowedOrigins: serving.corsOrigins,
-    defaultTimeoutMs: config.defaultTimeout,
-    maxTimeoutMs: limits.timeout,
+    deadlines: { defaultMs: config.defaultTimeout, maxMs: limits.timeout },
     requestTimeoutMs: limits.requestTime,
   });
   const listener = starting.use(
@@ -133,7 +132,10 @@ export async function createServer(config: Config, logger: Logger, overrides: Ov
           else logger.error({ err: error }, "TLS files cannot be used: the old ones stay in use");
         },
       },
-      dispatcher,
+      {
+        request: (request, response) => dispatcher.request(request, response),
+        stream: (stream, headers) => dispatcher.stream(stream, headers),
+      },
     ),
   );
   const admin = starting.use(

@@ -1,9 +1,33 @@
 import type { IncomingHttpHeaders } from "node:http";
+import type { ConnectError } from "@connectrpc/connect";
 import { parseTimeout as parseConnectTimeout } from "@connectrpc/connect/protocol-connect";
 import { parseTimeout as parseGrpcTimeout } from "@connectrpc/connect/protocol-grpc";
 
 /** The longest delay of a timer in Node, in milliseconds: longer ones fire at once. */
 export const LONGEST_TIMER_MS = 2_147_483_647;
+
+export interface DeadlineLimits {
+  /** Deadline of a call that has none, in milliseconds. */
+  readonly defaultMs: number;
+  /** The longest deadline, in milliseconds: longer ones are cut. */
+  readonly maxMs: number;
+}
+
+/** How long a call may take. */
+export interface CallTimeout {
+  /** In milliseconds. Undefined: as long as the caller likes. */
+  readonly timeoutMs: number | undefined;
+  /** Why the call is refused. Unset: it is not. */
+  readonly error?: ConnectError | undefined;
+}
+
+/** How long a call over gRPC may take. Without limits it gets the deadline that it asks for, if any. */
+export function grpcTimeout(header: string | undefined, limits: DeadlineLimits | undefined): CallTimeout {
+  if (header === undefined) return { timeoutMs: limits?.defaultMs };
+  const { timeoutMs, error } = parseGrpcTimeout(header, Number.POSITIVE_INFINITY);
+  if (timeoutMs === undefined) return { timeoutMs: limits?.defaultMs, error };
+  return { timeoutMs: Math.ceil(Math.min(timeoutMs, limits?.maxMs ?? LONGEST_TIMER_MS)) };
+}
 
 /**
  * Bounds the deadline of a call before the protocol's handler reads it: one that is missing gets the service's own, and
@@ -14,7 +38,7 @@ export const LONGEST_TIMER_MS = 2_147_483_647;
 export function boundDeadline(
   headers: IncomingHttpHeaders,
   protocol: string,
-  limits: { readonly defaultMs: number; readonly maxMs: number },
+  limits: DeadlineLimits,
 ): number | undefined {
   const isGrpc = protocol === "grpc" || protocol === "grpc-web";
   const name = isGrpc ? "grpc-timeout" : "connect-timeout-ms";

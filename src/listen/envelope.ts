@@ -9,37 +9,47 @@ export const PREFIX_LENGTH = 5;
  */
 const CHUNK_BYTES = 16 * 1024;
 
-/**
- * Serialises messages in gRPC's length-prefixed form, uncompressed, into chunks of which each is written at once: nearly
- * always all messages into one.
- */
-export function* encodeMessages(
-  desc: DescMessage,
-  messages: readonly Message[],
-  binary: boolean,
-): Generator<Uint8Array, undefined> {
-  let bodies: Uint8Array[] = [];
-  let length = 0;
-  for (const message of messages) {
-    const body = binary ? toBinary(desc, message) : new TextEncoder().encode(toJsonString(desc, message));
-    bodies.push(body);
-    length += PREFIX_LENGTH + body.length;
-    if (length < CHUNK_BYTES) continue;
-    yield join(bodies, length);
-    bodies = [];
-    length = 0;
-  }
-  if (length > 0) yield join(bodies, length);
+/** Serialises a message. */
+export type MessageEncoder = (message: Message) => Uint8Array;
+
+export function messageEncoder(desc: DescMessage, binary: boolean): MessageEncoder {
+  return binary ? (message) => toBinary(desc, message) : (message) => Buffer.from(toJsonString(desc, message));
 }
 
-function join(bodies: readonly Uint8Array[], length: number): Uint8Array {
-  const chunk = new Uint8Array(length);
-  const view = new DataView(chunk.buffer);
+/**
+ * Serialises messages in gRPC's length-prefixed form, uncompressed, until the chunk is full: nearly always all of them.
+ *
+ * @returns the chunk and how many messages are in it.
+ */
+export function writeEnvelopes(messages: readonly Message[], encode: MessageEncoder): [chunk: Buffer, taken: number] {
+  const bodies: Uint8Array[] = [];
+  let length = 0;
+  for (const message of messages) {
+    const body = encode(message);
+    bodies.push(body);
+    length += PREFIX_LENGTH + body.length;
+    if (length >= CHUNK_BYTES) break;
+  }
+  const chunk = Buffer.allocUnsafe(length);
   let offset = 0;
   for (const body of bodies) {
-    view.setUint32(offset + 1, body.length);
+    chunk[offset] = 0;
+    chunk.writeUInt32BE(body.length, offset + 1);
     chunk.set(body, offset + PREFIX_LENGTH);
     offset += PREFIX_LENGTH + body.length;
   }
-  return chunk;
+  return [chunk, bodies.length];
+}
+
+/**
+ * The one message of a request, where it arrived whole, uncompressed and alone, as nearly all do. Undefined: it did not, and
+ * has to be read with more care.
+ */
+export function wholeMessage(chunks: readonly Buffer[], maxBytes: number): Buffer | undefined {
+  const [first] = chunks;
+  if (first === undefined || first.length < PREFIX_LENGTH || first[0] !== 0) return undefined;
+  const length = first.readUInt32BE(1);
+  if (length > maxBytes) return undefined;
+  const bytes = chunks.length === 1 ? first : Buffer.concat(chunks);
+  return bytes.length === PREFIX_LENGTH + length ? bytes.subarray(PREFIX_LENGTH) : undefined;
 }

@@ -19,17 +19,19 @@ export function hangUpAfter(
   request: NodeRequest,
   response: ServerResponse,
 ): void {
-  const { stream } = request;
-  const timer = setTimeout(() => {
-    // The handler may have come to its end in time, and only the caller has not taken it.
-    if ((record.code ?? 0) === 0) {
-      record.code = Code.DeadlineExceeded;
-      record.reason = "DEADLINE_EXCEEDED";
-    }
-    if (stream === undefined) response.destroy();
-    else stream.close(constants.NGHTTP2_CANCEL);
-  }, deadlineMs + LAST_WORDS_MS);
+  const timer = setTimeout(() => hangUp(record, request.stream ?? response), deadlineMs + LAST_WORDS_MS);
   onceClosed(request, response, () => clearTimeout(timer));
+}
+
+/** Ends a response that is not complete, although its deadline has passed. */
+export function hangUp(record: CallRecord, response: ServerHttp2Stream | ServerResponse): void {
+  // The handler may have come to its end in time, and only the caller has not taken it.
+  if ((record.code ?? 0) === 0) {
+    record.code = Code.DeadlineExceeded;
+    record.reason = "DEADLINE_EXCEEDED";
+  }
+  if ("close" in response) response.close(constants.NGHTTP2_CANCEL);
+  else response.destroy();
 }
 
 /** Calls back when nothing more can be written. Node's response to a HEAD over HTTP/2 never says so, but its stream. */
@@ -38,18 +40,20 @@ export function onceClosed({ stream }: NodeRequest, response: ServerResponse, ca
 }
 
 /**
- * Over HTTP/2, a body that does not arrive holds a stream: Node limits the time of HTTP/1.1 bodies only. Whoever waits for
- * the body fails, and tells the caller.
+ * Over HTTP/2, a body that does not arrive holds a stream: Node limits the time of HTTP/1.1 bodies only.
+ *
+ * @param refuse tells the caller. The stream is closed after that.
  */
-export function limitBodyTime(request: NodeRequest, timeoutMs: number): void {
-  const { stream } = request;
-  if (stream === undefined) return;
+export function limitBodyTime(
+  stream: ServerHttp2Stream,
+  timeoutMs: number,
+  refuse: (error: ConnectError) => void,
+): void {
   const timer = setTimeout(() => {
     const close = () => stream.close(constants.NGHTTP2_NO_ERROR);
     if (stream.writableEnded) return close();
     stream.once("wantTrailers", () => setImmediate(close));
-    request.once("error", () => {});
-    request.emit("error", new ConnectError("the request did not arrive in time", Code.DeadlineExceeded));
+    refuse(new ConnectError("the request did not arrive in time", Code.DeadlineExceeded));
   }, timeoutMs);
   const stop = () => clearTimeout(timer);
   stream.once("end", stop);

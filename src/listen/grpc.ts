@@ -1,173 +1,195 @@
+import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import { fromBinary, fromJsonString, type Message } from "@bufbuild/protobuf";
-import { ConnectError, createHandlerContext } from "@connectrpc/connect";
 import {
   compressionNegotiate,
+  createAsyncIterable,
   pipe,
   transformDecompressEnvelope,
   transformSplitEnvelope,
-  type UniversalHandlerFn,
-  type UniversalServerRequest,
 } from "@connectrpc/connect/protocol";
 import {
   contentTypeJson,
   contentTypeProto,
-  grpcStatusOk,
   headerAcceptEncoding,
-  headerContentType,
-  headerEncoding,
-  headerGrpcStatus,
-  headerTimeout,
   parseContentType,
-  parseTimeout,
-  setTrailerStatus,
 } from "@connectrpc/connect/protocol-grpc";
 import { ParleyError } from "../errors/parley-error.ts";
 import { requestFault } from "../errors/request-fault.ts";
 import { callFailure } from "../interceptors/run-call.ts";
-import type { Call, Method } from "../rpc/call.ts";
-import type { Output } from "../rpc/output.ts";
-import { encodeMessages } from "./envelope.ts";
-import { openCall, openOutput, runMethod, type ServeOptions } from "./serve.ts";
+import type { Call, CallRecord, Method } from "../rpc/call.ts";
+import type { CallTimeout } from "./deadline.ts";
+import { messageEncoder, PREFIX_LENGTH, wholeMessage } from "./envelope.ts";
+import { hangUp, LAST_WORDS_MS, limitBodyTime } from "./exchange.ts";
+import { GrpcOutput } from "./grpc-output.ts";
+import { runMethod, type ServeOptions } from "./serve.ts";
 
 /** Whether a request is gRPC, as opposed to gRPC-Web and Connect. */
 export function isGrpc(contentType: string): boolean {
   return parseContentType(contentType) !== undefined;
 }
 
+/** A call as it comes in: its header is there, its message is not. */
+export interface GrpcRequest {
+  readonly stream: ServerHttp2Stream;
+  readonly headers: IncomingHttpHeaders;
+  readonly record: CallRecord;
+  readonly timeout: CallTimeout;
+  /** How long the body may take to arrive, in milliseconds. */
+  readonly requestTimeoutMs: number;
+  /** What the header of the response has besides that of the protocol. */
+  readonly responseHeader: OutgoingHttpHeaders;
+}
+
+export type GrpcHandler = (request: GrpcRequest) => void;
+
 /**
- * Serves a method over gRPC.
+ * Serves a method over gRPC on HTTP/2.
  *
- * Connect's own handler passes each message through a chain of async generators, which costs several times what the
- * message itself does. Here all messages that were sent in one turn of the event loop become one chunk, written once.
- * Protocol details (timeouts, compression, status trailers) are Connect's.
+ * Connect's own handler brings a call through two more forms of request and response, and each message through a chain of
+ * async generators, which costs several times what the call itself does. Here a call is one object beside its HTTP/2
+ * stream. Protocol details (timeouts, compression, the status) are Connect's.
  */
-export function createGrpcHandler(method: Method, options: ServeOptions): UniversalHandlerFn {
-  const { desc } = method;
-  return async (request) => {
-    const binary = parseContentType(request.header.get(headerContentType))?.binary ?? true;
-    const timeout = parseTimeout(request.header.get(headerTimeout), options.maxTimeoutMs);
-    const compression = compressionNegotiate(
-      options.acceptCompression,
-      request.header.get(headerEncoding),
-      request.header.get(headerAcceptEncoding),
-      headerAcceptEncoding,
-    );
-    const context = createHandlerContext({
-      service: desc.parent,
-      method: desc,
-      protocolName: "grpc",
-      requestMethod: request.method,
-      url: request.url,
-      ...(timeout.timeoutMs !== undefined && { timeoutMs: timeout.timeoutMs }),
-      shutdownSignal: options.shutdownSignal,
-      requestSignal: request.signal,
-      requestHeader: request.header,
-      responseHeader: {
-        [headerContentType]: binary ? contentTypeProto : contentTypeJson,
-        [headerAcceptEncoding]: options.acceptCompression.map(({ name }) => name).join(","),
-      },
-      ...(request.contextValues !== undefined && { contextValues: request.contextValues }),
+export function createGrpcHandler(method: Method, options: ServeOptions): GrpcHandler {
+  const running = new Set<GrpcCall>();
+  const { shutdownSignal } = options;
+  shutdownSignal.addEventListener("abort", () => {
+    for (const call of running) call.abort(shutdownSignal.reason);
+  });
+  return (request) => {
+    const { stream, requestTimeoutMs } = request;
+    const call = new GrpcCall(method, options, request);
+    running.add(call);
+    limitBodyTime(stream, requestTimeoutMs, (error) => call.refuse(error));
+    stream.once("close", () => {
+      running.delete(call);
+      call.close();
     });
-    const call = openCall(context);
-    const out = openOutput(call);
-
-    async function run(): Promise<void> {
-      let input: Message;
-      try {
-        if (timeout.error !== undefined) throw timeout.error;
-        if (compression.error !== undefined) throw compression.error;
-        const bytes = await readMessage(request, compression.request, options.readMaxBytes);
-        input = binary
-          ? fromBinary(desc.input, bytes)
-          : fromJsonString(desc.input, new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-      } catch (error) {
-        out.fail(callFailure(call, requestFault(error)));
-        return;
-      }
-      await runMethod(method, input, call, options, out);
-    }
-
-    void run();
-    return {
-      status: 200,
-      header: context.responseHeader,
-      trailer: context.responseTrailer,
-      body: new GrpcBody(out, call, context, (messages) => encodeMessages(desc.output, messages, binary)),
-    };
   };
 }
 
-/** The one message of a request. Any other number is UNIMPLEMENTED, says gRPC (grpc/grpc, doc/statuscodes.md). */
-async function readMessage(
-  request: UniversalServerRequest,
-  compression: ReturnType<typeof compressionNegotiate>["request"],
-  readMaxBytes: number,
-): Promise<Uint8Array> {
-  const envelopes = pipe(
-    request.body as AsyncIterable<Uint8Array>,
-    transformSplitEnvelope(readMaxBytes),
-    transformDecompressEnvelope(compression, readMaxBytes),
-  );
-  let message: Uint8Array | undefined;
-  for await (const envelope of envelopes) {
-    if (message !== undefined) throw new ParleyError("NOT_IMPLEMENTED", "the request has more than one message");
-    message = envelope.data;
-  }
-  if (message === undefined) throw new ParleyError("NOT_IMPLEMENTED", "the request has no message");
-  return message;
-}
-
-type Controller = ReturnType<typeof createHandlerContext>;
-
-/** The body of a response, and with its end the status in the trailer. */
-class GrpcBody implements AsyncIterableIterator<Uint8Array, undefined> {
-  readonly #out: Output<Message>;
-  readonly #call: Call;
-  readonly #context: Controller;
-  readonly #encode: (messages: readonly Message[]) => Iterator<Uint8Array, undefined>;
-  #chunks: Iterator<Uint8Array, undefined> | undefined;
+/** A call from its header to its end. */
+class GrpcCall implements Call {
+  readonly record: CallRecord;
+  readonly deadline: number;
+  readonly #method: Method;
+  readonly #options: ServeOptions;
+  readonly #isBinary: boolean;
+  readonly #encoding: string | undefined;
+  readonly #controller = new AbortController();
+  #timer: NodeJS.Timeout | undefined;
+  readonly #out: GrpcOutput;
+  /** What has arrived of the body, until it is read. */
+  #body: Buffer[] | undefined = [];
+  #bodyBytes = 0;
 
   constructor(
-    out: Output<Message>,
-    call: Call,
-    context: Controller,
-    encode: (messages: readonly Message[]) => Iterator<Uint8Array, undefined>,
+    method: Method,
+    options: ServeOptions,
+    { stream, headers, record, timeout, responseHeader }: GrpcRequest,
   ) {
-    this.#out = out;
-    this.#call = call;
-    this.#context = context;
-    this.#encode = encode;
+    this.record = record;
+    this.#method = method;
+    this.#options = options;
+    this.#isBinary = parseContentType(headers["content-type"] ?? "")?.binary ?? true;
+    this.#encoding = headers["grpc-encoding"] as string | undefined;
+    const header = {
+      "content-type": this.#isBinary ? contentTypeProto : contentTypeJson,
+      "grpc-accept-encoding": options.acceptCompression.map(({ name }) => name).join(","),
+      ...responseHeader,
+    };
+    this.#out = new GrpcOutput(stream, messageEncoder(method.desc.output, this.#isBinary), header, (error) =>
+      callFailure(this, error),
+    );
+    const { timeoutMs } = timeout;
+    this.deadline = performance.now() + (timeoutMs ?? Number.POSITIVE_INFINITY);
+    if (timeoutMs !== undefined) this.#timer = setTimeout(() => this.#expire(stream), timeoutMs);
+    stream.on("data", (chunk: Buffer) => this.#receive(chunk));
+    stream.once("end", () => this.#read());
+    stream.once("aborted", () => this.close());
+    if (timeout.error !== undefined) this.refuse(timeout.error);
+    else if (options.shutdownSignal.aborted) this.abort(options.shutdownSignal.reason);
   }
 
-  [Symbol.asyncIterator](): this {
-    return this;
+  get signal(): AbortSignal {
+    return this.#controller.signal;
   }
 
-  async next(): Promise<IteratorResult<Uint8Array, undefined>> {
-    const trailer = this.#context.responseTrailer;
+  /** Ends the call for a reason that lies outside of it. */
+  abort(reason: unknown): void {
+    if (this.#out.hasEnded) return;
+    this.#controller.abort(reason);
+    this.#out.fail(callFailure(this));
+  }
+
+  /** Ends a call whose request cannot be read. */
+  refuse(error: unknown): void {
+    if (this.#out.hasEnded) return;
+    this.#body = undefined;
+    this.#out.fail(callFailure(this, requestFault(error)));
+  }
+
+  /** The stream is closed: nothing can be written any more. */
+  close(): void {
+    clearTimeout(this.#timer);
+    this.abort(new ParleyError("CANCELLED", "the caller has cancelled the call"));
+  }
+
+  #expire(stream: ServerHttp2Stream): void {
+    this.abort(new ParleyError("DEADLINE_EXCEEDED", "the deadline of the call has passed"));
+    this.#timer = setTimeout(() => hangUp(this.record, stream), LAST_WORDS_MS);
+  }
+
+  #receive(chunk: Buffer): void {
+    if (this.#body === undefined) return;
+    this.#body.push(chunk);
+    this.#bodyBytes += chunk.length;
+    // It can only be refused.
+    if (this.#bodyBytes > PREFIX_LENGTH + this.#options.readMaxBytes) this.#read();
+  }
+
+  #read(): void {
+    const body = this.#body;
+    if (body === undefined || this.#out.hasEnded) return;
+    this.#body = undefined;
+    const message = this.#encoding === undefined ? wholeMessage(body, this.#options.readMaxBytes) : undefined;
+    if (message !== undefined) this.#run(message);
+    else
+      this.#readMessage(body).then(
+        (bytes) => this.#run(bytes),
+        (error: unknown) => this.refuse(error),
+      );
+  }
+
+  #run(bytes: Uint8Array): void {
+    const { input } = this.#method.desc;
+    let message: Message;
     try {
-      for (;;) {
-        const chunk = this.#chunks?.next();
-        if (chunk?.done === false) return chunk;
-        const { done, value } = await this.#out.next();
-        if (done) break;
-        this.#chunks = this.#encode(value);
-      }
-      trailer.set(headerGrpcStatus, grpcStatusOk);
+      message = this.#isBinary
+        ? fromBinary(input, bytes)
+        : fromJsonString(input, new TextDecoder("utf-8", { fatal: true }).decode(bytes));
     } catch (error) {
-      setTrailerStatus(trailer, error instanceof ConnectError ? error : callFailure(this.#call, error));
+      this.refuse(error);
+      return;
     }
-    this.#context.abort();
-    return { done: true, value: undefined };
+    void runMethod(this.#method, message, this, this.#options, this.#out);
   }
 
-  /** The response is over, or cannot be written. */
-  async return(): Promise<IteratorResult<Uint8Array, undefined>> {
-    this.#context.abort();
-    return this.#out.return() as Promise<IteratorResult<never, undefined>>;
-  }
-
-  throw(): Promise<IteratorResult<Uint8Array, undefined>> {
-    return this.return();
+  /** The one message of a request. Any other number is UNIMPLEMENTED, says gRPC (grpc/grpc, doc/statuscodes.md). */
+  async #readMessage(body: Buffer[]): Promise<Uint8Array> {
+    const { acceptCompression, readMaxBytes } = this.#options;
+    const compression = compressionNegotiate(acceptCompression, this.#encoding ?? null, null, headerAcceptEncoding);
+    if (compression.error !== undefined) throw compression.error;
+    const envelopes = pipe(
+      createAsyncIterable(body),
+      transformSplitEnvelope(readMaxBytes),
+      transformDecompressEnvelope(compression.request, readMaxBytes),
+    );
+    let message: Uint8Array | undefined;
+    for await (const envelope of envelopes) {
+      if (message !== undefined) throw new ParleyError("NOT_IMPLEMENTED", "the request has more than one message");
+      message = envelope.data;
+    }
+    if (message === undefined) throw new ParleyError("NOT_IMPLEMENTED", "the request has no message");
+    return message;
   }
 }

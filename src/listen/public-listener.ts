@@ -5,7 +5,10 @@ import {
   createSecureServer,
   type ServerOptions as Http2Options,
   type Http2SecureServer,
+  type Http2Server,
+  type IncomingHttpHeaders,
   type ServerHttp2Session,
+  type ServerHttp2Stream,
 } from "node:http2";
 import type { AddressInfo, Server, Socket } from "node:net";
 import { readTls, type TlsFiles } from "../config/tls-files.ts";
@@ -38,6 +41,13 @@ export interface PublicListenerOptions {
   readonly onTlsReload: (error?: unknown) => void;
 }
 
+/** Take what comes in. */
+export interface Handlers {
+  readonly request: RequestListener;
+  /** Takes a stream of HTTP/2, or returns false: it then becomes a request. */
+  stream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): boolean;
+}
+
 /** The port that callers use. */
 export interface PublicListener extends AsyncDisposable {
   readonly port: number;
@@ -60,7 +70,7 @@ const STREAM_RESETS = { streamResetBurst: 10_000, streamResetRate: 1_000 };
  * Listens for gRPC, gRPC-Web and Connect on one port: over HTTP/2 and HTTP/1.1, told apart by ALPN with TLS, and without
  * TLS by the first bytes of a connection.
  */
-export async function listen(options: PublicListenerOptions, handle: RequestListener): Promise<PublicListener> {
+export async function listen(options: PublicListenerOptions, handlers: Handlers): Promise<PublicListener> {
   const { limits } = options;
   const http1: Http1Options = {
     maxHeaderSize: limits.maxHeaderBytes,
@@ -89,13 +99,13 @@ export async function listen(options: PublicListenerOptions, handle: RequestList
   };
   const handler: RequestListener = (request, response) => {
     if (request.httpVersionMajor === 1) http1Responses.add(request, response);
-    handle(request, response);
+    handlers.request(request, response);
   };
   using resources = new DisposableStack();
   const server =
     options.tls === undefined
-      ? plainServer(http1, http2, limits, handler, onSession)
-      : secureServer(http1, http2, limits, options.tls, handler, onSession);
+      ? plainServer(http1, http2, limits, handler, handlers, onSession)
+      : secureServer(http1, http2, limits, options.tls, handler, handlers, onSession);
   if (options.tls !== undefined)
     resources.use(reloadTls(server as Http2SecureServer, options.tls, options.onTlsReload));
   server.maxConnections = limits.maxConnections;
@@ -141,9 +151,11 @@ function plainServer(
   http2: Http2Options,
   limits: HttpLimits,
   handler: RequestListener,
+  handlers: Handlers,
   onSession: (session: ServerHttp2Session) => void,
 ): Server {
   const http2Server = createHttp2Server(http2, handler as never);
+  offerStreams(http2Server, handlers);
   http2Server.on("session", onSession);
   http2Server.on("sessionError", () => {});
   const server = createHttp1Server(http1, handler);
@@ -169,6 +181,7 @@ function secureServer(
   limits: HttpLimits,
   tls: TlsFiles,
   handler: RequestListener,
+  handlers: Handlers,
   onSession: (session: ServerHttp2Session) => void,
 ): Http2SecureServer {
   const server = createSecureServer(
@@ -184,7 +197,18 @@ function secureServer(
     } as Parameters<typeof createSecureServer>[0],
     handler as never,
   );
+  offerStreams(server, handlers);
   server.on("session", onSession);
   server.on("sessionError", () => {});
   return server;
+}
+
+/** Offers each stream of HTTP/2 as it is, before Node makes a request of it. */
+function offerStreams(server: Http2Server | Http2SecureServer, handlers: Handlers): void {
+  const makeRequest = server.listeners("stream") as ((...args: unknown[]) => void)[];
+  server.removeAllListeners("stream");
+  server.on("stream", (stream, headers, ...rest) => {
+    if (handlers.stream(stream, headers)) return;
+    for (const listener of makeRequest) listener.call(server, stream, headers, ...rest);
+  });
 }

@@ -5,7 +5,7 @@ import { requestFault } from "../errors/request-fault.ts";
 import type { CallRecord, Method, StreamingMethod, UnaryMethod } from "../rpc/call.ts";
 import { LONGEST_TIMER_MS } from "./deadline.ts";
 import { refuse, withErrorDetails } from "./error-details.ts";
-import { createGrpcHandler, isGrpc } from "./grpc.ts";
+import { createGrpcHandler, type GrpcHandler } from "./grpc.ts";
 import { isUnary, openCall, openOutput, recordKey, runMethod, type ServeOptions } from "./serve.ts";
 import { createSseHandler } from "./sse.ts";
 
@@ -14,6 +14,8 @@ export interface Route {
   /** Path of the RPC without the slash before it. */
   readonly name: string;
   readonly handler: UniversalHandlerFn;
+  /** Serves gRPC over HTTP/2. Unset: `handler` does. */
+  readonly grpc: GrpcHandler | undefined;
   /** Serves Server-Sent Events. Unset: the RPC does not stream. */
   readonly sse: UniversalHandlerFn | undefined;
   readonly quiet: boolean;
@@ -49,13 +51,10 @@ export function createRoutes(
     const [connect] = register(newRouter(maxTimeoutMs), method, options).handlers;
     if (connect === undefined) throw new TypeError(`${method.desc} has no handler`);
     const described = withErrorDetails(connect, options.acceptCompression);
-    const grpc = createGrpcHandler(method, { ...options, maxTimeoutMs });
     routes.set(connect.requestPath, {
       name: connect.requestPath.slice(1),
-      handler: (request) =>
-        isGrpc(request.header.get("content-type") ?? "") && request.method === "POST"
-          ? grpc(request)
-          : described(request),
+      handler: described,
+      grpc: createGrpcHandler(method, options),
       sse: streams ? createSseHandler(described, options.readMaxBytes) : undefined,
       quiet: method.quiet ?? false,
       unlimited,
@@ -69,6 +68,7 @@ export function createRoutes(
     routes.set(handler.requestPath, {
       name,
       handler,
+      grpc: undefined,
       sse: undefined,
       quiet: true,
       unlimited: true,
@@ -103,7 +103,7 @@ async function* recordEnd<T>(messages: AsyncIterable<T>, record: CallRecord): As
   }
 }
 
-/** Serves a method over gRPC-Web and Connect. */
+/** Serves a method over gRPC-Web, Connect, and gRPC on HTTP/1.1. */
 function register(router: ConnectRouter, method: Method, options: ServeOptions): ConnectRouter {
   if (isUnary(method)) return registerUnary(router, method, options);
   return registerStreaming(router, method, options);

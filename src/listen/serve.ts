@@ -1,9 +1,10 @@
 import type { Message } from "@bufbuild/protobuf";
-import { type ContextKey, createContextKey, type HandlerContext } from "@connectrpc/connect";
+import { type ConnectError, type ContextKey, createContextKey, type HandlerContext } from "@connectrpc/connect";
 import type { Compression } from "@connectrpc/connect/protocol";
 import { callFailure, runCall } from "../interceptors/run-call.ts";
 import type { Call, CallRecord, Interceptor, Method, UnaryMethod } from "../rpc/call.ts";
-import { Output } from "../rpc/output.ts";
+import type { Output } from "../rpc/output.ts";
+import { PulledOutput } from "./pulled-output.ts";
 
 /** What all protocols need to serve a method. */
 export interface ServeOptions {
@@ -32,8 +33,8 @@ export function openCall(context: HandlerContext): Call {
 }
 
 /** Begins the output of a call. It ends with the call at the latest. */
-export function openOutput(call: Call): Output<Message> {
-  return new Output(call.signal, () => callFailure(call));
+export function openOutput(call: Call): PulledOutput<Message> {
+  return new PulledOutput(call.signal, () => callFailure(call));
 }
 
 /** Runs a method of either kind: what it sends, and how it ends, goes to the output. */
@@ -51,7 +52,7 @@ export async function runMethod(
     });
     out.end();
   } catch (error) {
-    out.fail(error);
+    out.fail(error as ConnectError);
   }
 }
 

@@ -1,107 +1,26 @@
-import { ParleyError } from "../errors/parley-error.ts";
+import type { ConnectError } from "@connectrpc/connect";
 
 /**
- * What a streaming RPC writes to, and the wire reads from, in batches: each `next` takes all that was sent since the
- * one before. A writer that awaits `wanted` after each batch is never ahead of a reader that has stopped reading.
+ * What an RPC writes its messages to. A writer that awaits `wanted` after each batch is never ahead of a caller that has
+ * stopped reading.
  */
-export class Output<T> implements AsyncIterableIterator<readonly T[], undefined> {
-  readonly #signal: AbortSignal;
-  readonly #onAbort: () => void;
-  #queue: T[] = [];
-  #state:
-    | { readonly kind: "open" }
-    | { readonly kind: "ended" }
-    | { readonly kind: "failed"; readonly error: unknown } = {
-    kind: "open",
-  };
-  #wakeReader: (() => void) | undefined;
-  #wakeWriters: (() => void)[] = [];
-
-  /**
-   * @param signal ends the output when it is aborted.
-   * @param abortError makes the error that waiting readers and writers then get.
-   */
-  constructor(signal: AbortSignal, abortError: () => unknown) {
-    this.#signal = signal;
-    this.#onAbort = () => this.fail(abortError());
-    if (signal.aborted) this.#onAbort();
-    else signal.addEventListener("abort", this.#onAbort, { once: true });
-  }
-
-  /** Whether the reader waits for more: all that was sent before is on the wire. */
-  get isWanted(): boolean {
-    return this.#wakeReader !== undefined && this.#queue.length === 0;
-  }
+export abstract class Output<T> {
+  /** Whether the caller waits for more: all that was sent before is on the wire. */
+  abstract get isWanted(): boolean;
 
   /** Sends a message. After the end it is dropped. */
-  send(message: T): void {
-    if (this.#state.kind !== "open") return;
-    this.#queue.push(message);
-    this.#wakeReader?.();
-  }
+  abstract send(message: T): void;
 
   /**
-   * Waits until the reader wants more.
+   * Waits until the caller wants more.
    *
    * @throws what the output failed with.
    */
-  async wanted(): Promise<void> {
-    while (this.#state.kind === "open" && !this.isWanted) {
-      await new Promise<void>((resolve) => this.#wakeWriters.push(resolve));
-    }
-    if (this.#state.kind === "failed") throw this.#state.error;
-  }
+  abstract wanted(): Promise<void>;
 
-  /** Ends the output. The reader still gets what was sent. */
-  end(): void {
-    this.#close({ kind: "ended" });
-  }
+  /** Ends the output. The caller still gets what was sent. */
+  abstract end(): void;
 
-  /** Ends the output with an error, which the reader gets after what was sent. */
-  fail(error: unknown): void {
-    this.#close({ kind: "failed", error });
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
-  }
-
-  async next(): Promise<IteratorResult<readonly T[], undefined>> {
-    if (this.#queue.length === 0 && this.#state.kind === "open") {
-      const sent = new Promise<void>((resolve) => {
-        this.#wakeReader = resolve;
-      });
-      this.#wakeAllWriters();
-      await sent;
-      this.#wakeReader = undefined;
-    }
-    if (this.#queue.length > 0) {
-      const batch = this.#queue;
-      this.#queue = [];
-      return { done: false, value: batch };
-    }
-    if (this.#state.kind === "failed") throw this.#state.error;
-    return { done: true, value: undefined };
-  }
-
-  /** The reader reads no further. */
-  async return(): Promise<IteratorResult<readonly T[], undefined>> {
-    this.fail(new ParleyError("CANCELLED", "the caller reads no further"));
-    this.#queue = [];
-    return { done: true, value: undefined };
-  }
-
-  #close(state: { readonly kind: "ended" } | { readonly kind: "failed"; readonly error: unknown }): void {
-    if (this.#state.kind !== "open") return;
-    this.#state = state;
-    this.#signal.removeEventListener("abort", this.#onAbort);
-    this.#wakeReader?.();
-    this.#wakeAllWriters();
-  }
-
-  #wakeAllWriters(): void {
-    const waiting = this.#wakeWriters;
-    this.#wakeWriters = [];
-    for (const wake of waiting) wake();
-  }
+  /** Ends the output with an error, which the caller gets after what was sent. */
+  abstract fail(error: ConnectError): void;
 }

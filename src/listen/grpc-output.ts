@@ -1,0 +1,141 @@
+import type { OutgoingHttpHeaders, ServerHttp2Stream } from "node:http2";
+import type { Message } from "@bufbuild/protobuf";
+import type { ConnectError } from "@connectrpc/connect";
+import { grpcStatusOk, headerGrpcStatus, setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
+import { Output } from "../rpc/output.ts";
+import { type MessageEncoder, writeEnvelopes } from "./envelope.ts";
+
+/**
+ * Writes the response of a gRPC call: header, messages, and the status in the trailer. All messages that were sent in one
+ * turn of the event loop are written at once.
+ */
+export class GrpcOutput extends Output<Message> {
+  readonly #stream: ServerHttp2Stream;
+  readonly #encode: MessageEncoder;
+  readonly #header: OutgoingHttpHeaders;
+  readonly #describe: (error: unknown) => ConnectError;
+  #queue: Message[] = [];
+  #isScheduled = false;
+  /** The stream holds as much as it wants to, until it drains. */
+  #isFull = false;
+  #end: { readonly error: ConnectError | undefined } | undefined;
+  #wakeWriters: (() => void)[] = [];
+
+  /** @param describe makes what the caller is told when a message cannot be serialised. */
+  constructor(
+    stream: ServerHttp2Stream,
+    encode: MessageEncoder,
+    header: OutgoingHttpHeaders,
+    describe: (error: unknown) => ConnectError,
+  ) {
+    super();
+    this.#describe = describe;
+    this.#stream = stream;
+    this.#encode = encode;
+    this.#header = header;
+    stream.on("drain", () => {
+      this.#isFull = false;
+      this.#flush();
+    });
+    stream.once("wantTrailers", () => stream.sendTrailers(trailerOf(this.#end?.error)));
+  }
+
+  /** Whether nothing more can be sent. */
+  get hasEnded(): boolean {
+    return this.#end !== undefined;
+  }
+
+  get isWanted(): boolean {
+    return this.#end === undefined && !this.#isFull && this.#queue.length === 0;
+  }
+
+  send(message: Message): void {
+    if (this.#end !== undefined) return;
+    this.#queue.push(message);
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    queueMicrotask(() => {
+      this.#isScheduled = false;
+      this.#flush();
+    });
+  }
+
+  async wanted(): Promise<void> {
+    this.#flush();
+    while (this.#end === undefined && !this.isWanted) {
+      await new Promise<void>((resolve) => this.#wakeWriters.push(resolve));
+    }
+    if (this.#end?.error !== undefined) throw this.#end.error;
+  }
+
+  end(): void {
+    this.#close(undefined);
+  }
+
+  fail(error: ConnectError): void {
+    this.#close(error);
+  }
+
+  #close(error: ConnectError | undefined): void {
+    if (this.#end !== undefined) return;
+    this.#end = { error };
+    this.#flush();
+    this.#wakeAllWriters();
+  }
+
+  #flush(): void {
+    const stream = this.#stream;
+    if (stream.closed || stream.destroyed || stream.writableEnded) {
+      this.#queue = [];
+      return;
+    }
+    while (this.#queue.length > 0 && !this.#isFull) {
+      const chunk = this.#takeChunk();
+      if (chunk === undefined) break;
+      this.#respond();
+      if (this.#end !== undefined && this.#queue.length === 0) {
+        stream.end(chunk);
+        return;
+      }
+      this.#isFull = !stream.write(chunk);
+    }
+    if (this.#queue.length > 0) return;
+    if (this.#end !== undefined) {
+      this.#respond();
+      stream.end();
+    } else if (!this.#isFull) {
+      this.#wakeAllWriters();
+    }
+  }
+
+  /** Takes as many messages from the queue as make a chunk. */
+  #takeChunk(): Buffer | undefined {
+    try {
+      const [chunk, taken] = writeEnvelopes(this.#queue, this.#encode);
+      this.#queue = taken === this.#queue.length ? [] : this.#queue.slice(taken);
+      return chunk;
+    } catch (error) {
+      this.#queue = [];
+      this.#end = { error: this.#describe(error) };
+      return undefined;
+    }
+  }
+
+  #respond(): void {
+    if (!this.#stream.headersSent) this.#stream.respond(this.#header, { waitForTrailers: true });
+  }
+
+  #wakeAllWriters(): void {
+    if (this.#wakeWriters.length === 0) return;
+    const waiting = this.#wakeWriters;
+    this.#wakeWriters = [];
+    for (const wake of waiting) wake();
+  }
+}
+
+const OK: OutgoingHttpHeaders = { [headerGrpcStatus]: grpcStatusOk };
+
+function trailerOf(error: ConnectError | undefined): OutgoingHttpHeaders {
+  if (error === undefined) return OK;
+  return Object.fromEntries(setTrailerStatus(new Headers(), error));
+}
