@@ -131,7 +131,7 @@ class GrpcCall implements Call {
   /** The stream is closed: nothing can be written any more. */
   close(): void {
     clearTimeout(this.#timer);
-    this.abort(new ParleyError("CANCELLED", "the caller has cancelled the call"));
+    if (!this.#out.hasEnded) this.abort(new ParleyError("CANCELLED", "the caller has cancelled the call"));
   }
 
   #expire(stream: ServerHttp2Stream): void {

@@ -1,4 +1,4 @@
-import { elements, members } from "./raw-json.ts";
+import { elements, membersOfValid as members } from "./raw-json.ts";
 import type { StreamEvent } from "./stream-event.ts";
 import { TextBuilder } from "./text-builder.ts";
 

@@ -47,7 +47,7 @@ export function createDispatchFetch(options: DispatchFetchOptions): typeof fetch
           origin: url.origin,
           path: url.pathname + url.search,
           method: (init.method ?? "GET") as Dispatcher.HttpMethod,
-          headers: [...new Headers(init.headers)].flat(),
+          headers: init.headers as Headers,
           body:
             typeof init.body === "string"
               ? restoreRawJson(init.body)
@@ -105,11 +105,10 @@ class Exchange implements Dispatcher.DispatchHandler, StreamedBody {
     // They are views of the first chunk of the response, and would keep it as long as the request lasts.
     controller.rawHeaders = null;
     if (this.isOver || status < 200) return;
-    const head = { status, headers: toHeaders(headers) };
     if (status === 200 && headers["content-type"]?.toLowerCase().startsWith("text/event-stream")) {
-      this.#resolve(streamedResponse(head, this));
+      this.#resolve(streamedResponse(headers, this));
     } else {
-      this.#head = head;
+      this.#head = { status, headers: toHeaders(headers) };
     }
   }
 
@@ -193,8 +192,7 @@ function toHeaders(incoming: IncomingHttpHeaders): Headers {
   return headers;
 }
 
-/** The parts of a Response that the SDK touches before it hands over the body. */
-function streamedResponse(head: { status: number; headers: Headers }, body: StreamedBody): Response {
-  const { status, headers } = head;
-  return { ok: true, status, headers, url: "", body } as unknown as Response;
+/** The parts of a Response, and of its Headers, that are touched before the body is handed over. */
+function streamedResponse(headers: IncomingHttpHeaders, body: StreamedBody): Response {
+  return { ok: true, status: 200, headers: new Map(Object.entries(headers)), url: "", body } as unknown as Response;
 }

@@ -4,7 +4,7 @@ import { ParleyError } from "../errors/parley-error.ts";
 import { Answer } from "./answer.ts";
 import type { ByteSink, ByteSource } from "./byte-source.ts";
 import { SseDecoder } from "./sse-decoder.ts";
-import { parseEvent, type StreamEvent } from "./stream-event.ts";
+import { join, parseEvent, type StreamEvent } from "./stream-event.ts";
 import { bodyError, malformed, text } from "./upstream-errors.ts";
 import { WholeCharacters } from "./whole-characters.ts";
 
@@ -22,6 +22,12 @@ const HIGH_WATER_BYTES = 16 * 1024;
 
 /** How many bytes are decoded at a time. Events take several times as much room as the bytes that they come from. */
 const MAX_READ_BYTES = 16 * 1024;
+
+/**
+ * How many events of a batch stay as Claude sent them. When more have arrived at once, the callers are far behind: then
+ * texts that follow each other in the same block become one delta, and it costs less to catch up.
+ */
+const EVENTS_KEPT_APART = 16;
 
 /**
  * Claude's events in batches: each `next` takes what arrived since the one before. Reading no further pauses the
@@ -43,6 +49,7 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
   /** What the source ended with. */
   #end: { readonly error: Error } | undefined;
   readonly #whole = new WholeCharacters();
+  #begun = false;
   #complete = false;
   #failure: Error | undefined;
   #wake: (() => void) | undefined;
@@ -92,6 +99,7 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
   }
 
   end(): void {
+    if (this.#complete) return;
     const message = "Claude's answer ended before it was complete";
     const error = new ParleyError("UPSTREAM_STREAM_TRUNCATED", message, { upstreamRequestId: this.requestId });
     this.fail(error);
@@ -104,7 +112,7 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
 
   /** Decodes what has arrived, in nearly all cases all of it. */
   #read(): readonly StreamEvent[] {
-    const batch: StreamEvent[] = [];
+    let batch: StreamEvent[] = [];
     try {
       for (let room = MAX_READ_BYTES; room > 0; ) {
         const chunk = this.#chunks.shift();
@@ -118,6 +126,7 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
     } catch (error) {
       this.#fail(isTelling(error) ? error : malformed(error, this.requestId));
     }
+    batch = this.#added(batch);
     this.#regulate();
     return batch;
   }
@@ -137,20 +146,31 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
     if (type === "ping") return;
     if (type === "error") throw this.#errorEvent(received.event);
     if (type === "message_start") {
-      if (this.answer.begun) throw new TypeError("message_start is not the first event");
-    } else if (!this.answer.begun && answerEvents.has(type)) {
+      if (this.#begun) throw new TypeError("message_start is not the first event");
+      this.#begun = true;
+    } else if (!this.#begun && answerEvents.has(type)) {
       throw new TypeError(`${type} comes before message_start`);
     }
-    if (this.#whole.passes(received)) this.#deliver(received, batch);
-    else for (const event of this.#whole.take(received)) this.#deliver(event, batch);
+    const events = this.#whole.passes(received) ? [received] : this.#whole.take(received);
+    for (const event of events) {
+      if (batch.length < EVENTS_KEPT_APART || !join(batch.at(-1), event)) batch.push(event);
+    }
     if (type !== "message_stop") return;
     this.#complete = true;
     this.#source.release();
   }
 
-  #deliver(event: StreamEvent, batch: StreamEvent[]): void {
-    this.answer.add(event);
-    batch.push(event);
+  /** Adds events to the answer. Returns those that fit it. */
+  #added(batch: StreamEvent[]): StreamEvent[] {
+    for (const [index, event] of batch.entries()) {
+      try {
+        this.answer.add(event);
+      } catch (error) {
+        this.#fail(malformed(error, this.requestId));
+        return batch.slice(0, index);
+      }
+    }
+    return batch;
   }
 
   #errorEvent(event: object): ClaudeError {

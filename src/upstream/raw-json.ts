@@ -39,12 +39,24 @@ export function restoreRawJson(text: string): string {
  * @throws {SyntaxError} when the text is no JSON object.
  */
 export function members(objectText: string): Map<string, string> {
+  JSON.parse(objectText);
+  return membersOfValid(objectText);
+}
+
+/** As `members`, for a text that is known to be JSON: a part of one that was parsed. */
+export function membersOfValid(objectText: string): Map<string, string> {
   const found = new Map<string, string>();
-  split(objectText, "{", (text, start, end) => {
-    const keyEnd = skipString(text, start);
-    const valueStart = skipSpace(text, skipSpace(text, keyEnd) + 1);
-    found.set(JSON.parse(text.slice(start, keyEnd)) as string, text.slice(valueStart, end));
-  });
+  let position = skipSpace(objectText, 0);
+  if (objectText.charCodeAt(position) !== OPENING_BRACE) throw new SyntaxError("not a JSON object");
+  position = skipSpace(objectText, position + 1);
+  while (objectText.charCodeAt(position) !== CLOSING_BRACE) {
+    const keyEnd = skipString(objectText, position);
+    const key = objectText.slice(position + 1, keyEnd - 1);
+    const valueStart = skipSpace(objectText, skipSpace(objectText, keyEnd) + 1);
+    const valueEnd = skipValue(objectText, valueStart);
+    found.set(key.includes("\\") ? (JSON.parse(`"${key}"`) as string) : key, objectText.slice(valueStart, valueEnd));
+    position = skipComma(objectText, valueEnd);
+  }
   return found;
 }
 
@@ -54,8 +66,16 @@ export function members(objectText: string): Map<string, string> {
  * @throws {SyntaxError} when the text is no JSON array.
  */
 export function elements(arrayText: string): string[] {
+  JSON.parse(arrayText);
   const found: string[] = [];
-  split(arrayText, "[", (text, start, end) => found.push(text.slice(start, end)));
+  let position = skipSpace(arrayText, 0);
+  if (arrayText.charCodeAt(position) !== OPENING_BRACKET) throw new SyntaxError("not a JSON array");
+  position = skipSpace(arrayText, position + 1);
+  while (arrayText.charCodeAt(position) !== CLOSING_BRACKET) {
+    const end = skipValue(arrayText, position);
+    found.push(arrayText.slice(position, end));
+    position = skipComma(arrayText, end);
+  }
   return found;
 }
 
@@ -66,39 +86,58 @@ export function objectText(entries: Iterable<readonly [key: string, valueText: s
   return `{${parts.join(",")}}`;
 }
 
-/** Calls back with the bounds of each item of an object or array, without the space around it. */
-function split(source: string, opening: "{" | "[", item: (text: string, start: number, end: number) => void): void {
-  JSON.parse(source);
-  const text = source.trim();
-  if (text[0] !== opening) throw new SyntaxError(opening === "{" ? "not a JSON object" : "not a JSON array");
-  let position = skipSpace(text, 1);
-  while (position < text.length - 1) {
-    const start = position;
-    for (let depth = 0; ; ) {
-      const character = text[position];
-      if (character === '"') {
-        position = skipString(text, position);
-        continue;
-      }
-      if (character === "{" || character === "[") depth++;
-      else if (character === "}" || character === "]") depth--;
-      if (depth < 0 || (depth === 0 && character === ",")) break;
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const BACKSLASH = 0x5c;
+const OPENING_BRACKET = 0x5b;
+const CLOSING_BRACKET = 0x5d;
+const OPENING_BRACE = 0x7b;
+const CLOSING_BRACE = 0x7d;
+
+/** The position after the value that begins at `start`, in valid JSON. */
+function skipValue(text: string, start: number): number {
+  let position = start;
+  for (let depth = 0; position < text.length; ) {
+    const code = text.charCodeAt(position);
+    if (code === QUOTE) {
+      position = skipString(text, position);
+    } else if (code === OPENING_BRACE || code === OPENING_BRACKET) {
+      depth++;
       position++;
+    } else if (depth > 0) {
+      if (code === CLOSING_BRACE || code === CLOSING_BRACKET) depth--;
+      position++;
+    } else {
+      while (!endsNumberOrName(text.charCodeAt(position))) position++;
     }
-    item(text, start, start + text.slice(start, position).trimEnd().length);
-    position = skipSpace(text, position + 1);
+    if (depth === 0) return position;
   }
+  throw new SyntaxError("JSON that breaks off");
+}
+
+/** Whether a number, `true`, `false` or `null` is over, at the end of the text (NaN) too. */
+function endsNumberOrName(code: number): boolean {
+  return code === COMMA || code === CLOSING_BRACE || code === CLOSING_BRACKET || !(code > 0x20);
 }
 
 /** The position after the string that begins at `start`. */
 function skipString(text: string, start: number): number {
-  let position = start + 1;
-  while (text[position] !== '"') position += text[position] === "\\" ? 2 : 1;
-  return position + 1;
+  for (let end = text.indexOf('"', start + 1); end !== -1; end = text.indexOf('"', end + 1)) {
+    let backslashes = 0;
+    while (text.charCodeAt(end - 1 - backslashes) === BACKSLASH) backslashes++;
+    if (backslashes % 2 === 0) return end + 1;
+  }
+  throw new SyntaxError("JSON that breaks off");
+}
+
+/** The position of the next item, or of the bracket that ends them. */
+function skipComma(text: string, start: number): number {
+  const position = skipSpace(text, start);
+  return text.charCodeAt(position) === COMMA ? skipSpace(text, position + 1) : position;
 }
 
 function skipSpace(text: string, start: number): number {
   let position = start;
-  while (/\s/.test(text[position] ?? "")) position++;
+  while (text.charCodeAt(position) <= 0x20) position++;
   return position;
 }

@@ -23,11 +23,39 @@ export function textMember(deltaType: unknown): string | undefined {
   return textMembers.get(deltaType);
 }
 
+/**
+ * A plain delta, in the form in which Claude writes it, with a text that has no escapes: nearly all events. To recognise
+ * one takes a quarter of the time of parsing it.
+ */
+const PLAIN_DELTA =
+  /^\{"type":"content_block_delta","index":(\d{1,6}),"delta":\{"type":"([a-z_]+)","([a-z_]+)":"([^"\\\p{Cc}]*)"\}\}$/u;
+
 /** An event from its JSON text. Throws when it is none. */
 export function parseEvent(json: string): StreamEvent {
+  const [, index, type, member = "", text = ""] = PLAIN_DELTA.exec(json) ?? [];
+  if (type !== undefined && textMember(type) === member) return textDelta(Number(index), type, member, text);
   const event = JSON.parse(json) as RawMessageStreamEvent;
   if (typeof event?.type !== "string") throw new TypeError("an event without a type");
   return { event, json: isPlainDelta(event) ? "" : detached(json) };
+}
+
+/** A plain delta. */
+export function textDelta(index: number, type: string, member: string, text: string): StreamEvent {
+  const event = { type: "content_block_delta", index, delta: { type, [member]: text } };
+  return { event: event as unknown as RawMessageStreamEvent, json: "" };
+}
+
+/** Adds a plain delta to one that came right before it, if both append to the same text. Returns whether it did. */
+export function join(last: StreamEvent | undefined, { event, json }: StreamEvent): boolean {
+  if (last === undefined || last.json !== "" || json !== "") return false;
+  const before = last.event;
+  if (event.type !== "content_block_delta" || before.type !== "content_block_delta") return false;
+  if (event.index !== before.index || event.delta.type !== before.delta.type) return false;
+  const member = textMember(event.delta.type) as string;
+  const text = event.delta as unknown as Record<string, string>;
+  const longer = before.delta as unknown as Record<string, string>;
+  longer[member] += text[member] as string;
+  return true;
 }
 
 /** A copy: V8 makes slices that keep all of the text alive that they are cut from, here all that arrived with them. */

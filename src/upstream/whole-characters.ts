@@ -1,4 +1,4 @@
-import { type StreamEvent, textMember } from "./stream-event.ts";
+import { type StreamEvent, textDelta, textMember } from "./stream-event.ts";
 
 /** A delta that appends a text, and says nothing else. */
 interface TextDelta {
@@ -28,7 +28,7 @@ export class WholeCharacters {
   /** The events to hand on in the place of one that does not pass. */
   take(received: StreamEvent): readonly StreamEvent[] {
     const half = this.#half;
-    const delta = textDelta(received);
+    const delta = plainDelta(received);
     this.#half = undefined;
     const isContinued = half !== undefined && half.index === delta?.index && half.member === delta.member;
     const events = half === undefined || isContinued ? [] : [eventOf(half)];
@@ -42,7 +42,7 @@ export class WholeCharacters {
   }
 }
 
-function textDelta({ event, json }: StreamEvent): TextDelta | undefined {
+function plainDelta({ event, json }: StreamEvent): TextDelta | undefined {
   if (event.type !== "content_block_delta" || json !== "") return undefined;
   const delta = event.delta as unknown as Readonly<Record<string, unknown>> & { readonly type: string };
   const member = textMember(delta.type);
@@ -52,8 +52,7 @@ function textDelta({ event, json }: StreamEvent): TextDelta | undefined {
 }
 
 function eventOf({ index, type, member, text }: TextDelta): StreamEvent {
-  const event = { type: "content_block_delta", index, delta: { type, [member]: text } };
-  return { event: event as unknown as StreamEvent["event"], json: "" };
+  return textDelta(index, type, member, text);
 }
 
 function endsInHalf(text: string): boolean {

@@ -12,14 +12,14 @@ import {
   OversizedImage,
   type ToolCallerSchema,
 } from "../../../gen/parley/v1/content_pb.js";
-import { members, objectText } from "../../upstream/raw-json.ts";
+import { membersOfValid, objectText } from "../../upstream/raw-json.ts";
 import { Mismatch, Reader } from "./reader.ts";
 
 type Kind = NonNullable<MessageInitShape<typeof ContentBlockSchema>["kind"]>;
 
 /** A content block from the exact JSON text of Claude's. */
 export function blockFromClaude(json: string): ContentBlock {
-  return blockFromMembers(members(json));
+  return blockFromMembers(membersOfValid(json));
 }
 
 /** A content block from the members of Claude's. What does not fit a message of the proto comes out as opaque. */

@@ -1,4 +1,4 @@
-import { elements, members, objectText } from "../../upstream/raw-json.ts";
+import { elements, membersOfValid, objectText } from "../../upstream/raw-json.ts";
 
 /** A member of Claude's JSON has another type than the proto has room for. */
 export class Mismatch extends Error {
@@ -22,6 +22,7 @@ export class Reader {
     this.#members = source;
   }
 
+  /** @param objectText what is known to be JSON. */
   static of(objectText: string): Reader {
     return new Reader(object(objectText));
   }
@@ -114,5 +115,5 @@ export class Reader {
 
 function object(text: string): ReadonlyMap<string, string> {
   if (!text.startsWith("{")) throw new Mismatch("not an object");
-  return members(text);
+  return membersOfValid(text);
 }
