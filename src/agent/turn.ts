@@ -30,53 +30,30 @@ export class TurnProgress {
 }
 
 /**
- * One turn: asks Claude, and hands on the events of the answer in batches, each of what arrived in one turn of the
- * event loop.
+ * One turn: asks Claude, and resolves with the answer when its first content has arrived, which is the first batch of the
+ * stream.
  *
- * Until the first content of an answer arrives, a failed request is made again (see `waitForRetry`), then with the
- * fallback models. From then on a failure is final: what was handed on cannot be taken back.
+ * Until then a failed request is made again (see `waitForRetry`), then with the fallback models. From then on a failure is
+ * final: what was handed on cannot be taken back.
  *
- * @throws ClaudeError, ParleyError, or the signal's reason.
+ * @throws ClaudeError, ParleyError, or the signal's reason. So does the stream, which may also throw what it was aborted
+ * with.
  */
-export async function* turn(
-  request: TurnRequest,
-  progress: TurnProgress,
-  dependencies: TurnDependencies,
-  limits: RetryLimits,
-): AsyncGenerator<readonly StreamEvent[], void, undefined> {
-  const { stream, begun } = await begin(request, progress, dependencies, limits);
-  try {
-    yield begun;
-    yield* stream;
-    dependencies.retrier.budget.succeeded();
-  } catch (error) {
-    limits.signal.throwIfAborted();
-    throw error;
-  } finally {
-    await stream.return();
-  }
-}
-
-interface Beginning {
-  readonly stream: MessageStream;
-  /** The events up to and including the first that carries content. */
-  readonly begun: readonly StreamEvent[];
-}
-
-/** Brings an answer to its first content, with as many requests as that takes. */
-async function begin(
+export async function turn(
   request: TurnRequest,
   progress: TurnProgress,
   { upstream, retrier }: TurnDependencies,
   limits: RetryLimits,
-): Promise<Beginning> {
+): Promise<MessageStream> {
   let firstFailure: unknown;
   for (const model of [request.params.model, ...request.fallbackModels]) {
     const params = { ...request.params, model };
     for (let attempt = 1; ; attempt++) {
       progress.attempts++;
       try {
-        return await beginOnce({ ...request, params }, progress, upstream, limits.signal);
+        const stream = await begin({ ...request, params }, progress, upstream, limits.signal);
+        retrier.budget.succeeded();
+        return stream;
       } catch (error) {
         if (await waitForRetry(error, attempt, retrier, limits)) continue;
         // A fallback model may refuse what the first would have taken. The caller is told of the first then: that it
@@ -90,12 +67,13 @@ async function begin(
   throw firstFailure;
 }
 
-async function beginOnce(
+/** Makes a request, and brings its answer to its first content. */
+async function begin(
   { params, betas, omitContent }: TurnRequest,
   progress: TurnProgress,
   upstream: Upstream,
   signal: AbortSignal,
-): Promise<Beginning> {
+): Promise<MessageStream> {
   const stream = await upstream.streamMessage(params, { signal, betas, omitContent });
   progress.answer = stream.answer;
   const begun: StreamEvent[] = [];
@@ -105,11 +83,12 @@ async function beginOnce(
       const { value: batch = [] } = await stream.next();
       begun.push(...batch);
     }
+    stream.unread(begun);
+    return stream;
   } catch (error) {
     await stream.return();
     throw error;
   }
-  return { stream, begun };
 }
 
 /** Whether another model may do better: not when the connection, the credential or the request is at fault. */

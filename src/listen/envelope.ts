@@ -1,4 +1,5 @@
 import { type DescMessage, type Message, toBinary, toJsonString } from "@bufbuild/protobuf";
+import type { WriteMessage } from "../rpc/call.ts";
 
 /** Length of the prefix of a message in gRPC: a byte of flags and the length of what follows, big-endian. */
 export const PREFIX_LENGTH = 5;
@@ -9,36 +10,64 @@ export const PREFIX_LENGTH = 5;
  */
 const CHUNK_BYTES = 16 * 1024;
 
-/** Serialises a message. */
-export type MessageEncoder = (message: Message) => Uint8Array;
+/** Room for a chunk that is nearly full, and one more message of the usual size. */
+const BUFFER_BYTES = 2 * CHUNK_BYTES;
 
-export function messageEncoder(desc: DescMessage, binary: boolean): MessageEncoder {
-  return binary ? (message) => toBinary(desc, message) : (message) => Buffer.from(toJsonString(desc, message));
-}
+/** Serialises messages in gRPC's length-prefixed form, uncompressed. All calls of a method can share one. */
+export class EnvelopeWriter {
+  readonly #encode: (message: Message) => Uint8Array;
+  readonly #write: WriteMessage | undefined;
+  #buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
 
-/**
- * Serialises messages in gRPC's length-prefixed form, uncompressed, until the chunk is full: nearly always all of them.
- *
- * @returns the chunk and how many messages are in it.
- */
-export function writeEnvelopes(messages: readonly Message[], encode: MessageEncoder): [chunk: Buffer, taken: number] {
-  const bodies: Uint8Array[] = [];
-  let length = 0;
-  for (const message of messages) {
-    const body = encode(message);
-    bodies.push(body);
-    length += PREFIX_LENGTH + body.length;
-    if (length >= CHUNK_BYTES) break;
+  /** @param write serialises the most common messages faster. Only if `binary`. */
+  constructor(desc: DescMessage, binary: boolean, write: WriteMessage | undefined) {
+    this.#encode = binary
+      ? (message) => toBinary(desc, message)
+      : (message) => Buffer.from(toJsonString(desc, message));
+    this.#write = binary ? write : undefined;
   }
-  const chunk = Buffer.allocUnsafe(length);
-  let offset = 0;
-  for (const body of bodies) {
-    chunk[offset] = 0;
-    chunk.writeUInt32BE(body.length, offset + 1);
-    chunk.set(body, offset + PREFIX_LENGTH);
-    offset += PREFIX_LENGTH + body.length;
+
+  /** Serialises messages until the chunk is full: nearly always all of them. Returns the chunk, and how many are in it. */
+  write(messages: readonly Message[]): [chunk: Buffer, count: number] {
+    let length = 0;
+    let count = 0;
+    for (const message of messages) {
+      length = this.#append(message, length);
+      count++;
+      if (length >= CHUNK_BYTES) break;
+    }
+    const written = this.#buffer;
+    if (written.length > BUFFER_BYTES) {
+      // It was made for this chunk alone.
+      this.#buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
+      return [written.subarray(0, length), count];
+    }
+    const chunk = Buffer.allocUnsafe(length);
+    written.copy(chunk, 0, 0, length);
+    return [chunk, count];
   }
-  return [chunk, bodies.length];
+
+  #append(message: Message, start: number): number {
+    const bodyStart = start + PREFIX_LENGTH;
+    let end = this.#write?.(message, this.#buffer, bodyStart);
+    if (end === undefined) {
+      const body = this.#encode(message);
+      end = bodyStart + body.length;
+      this.#reserve(end, start);
+      this.#buffer.set(body, bodyStart);
+    }
+    this.#buffer[start] = 0;
+    this.#buffer.writeUInt32BE(end - bodyStart, start + 1);
+    return end;
+  }
+
+  /** Makes room, for this chunk alone. */
+  #reserve(length: number, used: number): void {
+    if (length <= this.#buffer.length) return;
+    const larger = Buffer.allocUnsafeSlow(length);
+    this.#buffer.copy(larger, 0, 0, used);
+    this.#buffer = larger;
+  }
 }
 
 /**

@@ -3,7 +3,9 @@ import type { Message } from "@bufbuild/protobuf";
 import type { ConnectError } from "@connectrpc/connect";
 import { grpcStatusOk, headerGrpcStatus, setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import { Output } from "../rpc/output.ts";
-import { type MessageEncoder, writeEnvelopes } from "./envelope.ts";
+import type { EnvelopeWriter } from "./envelope.ts";
+
+const READY = Promise.resolve();
 
 /**
  * Writes the response of a gRPC call: header, messages, and the status in the trailer. All messages that were sent in one
@@ -11,27 +13,30 @@ import { type MessageEncoder, writeEnvelopes } from "./envelope.ts";
  */
 export class GrpcOutput extends Output<Message> {
   readonly #stream: ServerHttp2Stream;
-  readonly #encode: MessageEncoder;
+  readonly #writer: EnvelopeWriter;
   readonly #header: OutgoingHttpHeaders;
   readonly #describe: (error: unknown) => ConnectError;
   #queue: Message[] = [];
+  #hasResponded = false;
   #isScheduled = false;
   /** The stream holds as much as it wants to, until it drains. */
   #isFull = false;
+  /** Nothing can be written any more. */
+  #isGone = false;
   #end: { readonly error: ConnectError | undefined } | undefined;
   #wakeWriters: (() => void)[] = [];
 
   /** @param describe makes what the caller is told when a message cannot be serialised. */
   constructor(
     stream: ServerHttp2Stream,
-    encode: MessageEncoder,
+    writer: EnvelopeWriter,
     header: OutgoingHttpHeaders,
     describe: (error: unknown) => ConnectError,
   ) {
     super();
     this.#describe = describe;
     this.#stream = stream;
-    this.#encode = encode;
+    this.#writer = writer;
     this.#header = header;
     stream.on("drain", () => {
       this.#isFull = false;
@@ -60,8 +65,12 @@ export class GrpcOutput extends Output<Message> {
     });
   }
 
-  async wanted(): Promise<void> {
+  wanted(): Promise<void> {
     this.#flush();
+    return this.isWanted ? READY : this.#untilWanted();
+  }
+
+  async #untilWanted(): Promise<void> {
     while (this.#end === undefined && !this.isWanted) {
       await new Promise<void>((resolve) => this.#wakeWriters.push(resolve));
     }
@@ -76,6 +85,12 @@ export class GrpcOutput extends Output<Message> {
     this.#close(error);
   }
 
+  /** Writes nothing any more: the stream is closed. */
+  leave(): void {
+    this.#isGone = true;
+    this.#queue = [];
+  }
+
   #close(error: ConnectError | undefined): void {
     if (this.#end !== undefined) return;
     this.#end = { error };
@@ -84,11 +99,8 @@ export class GrpcOutput extends Output<Message> {
   }
 
   #flush(): void {
+    if (this.#isGone) return;
     const stream = this.#stream;
-    if (stream.closed || stream.destroyed || stream.writableEnded) {
-      this.#queue = [];
-      return;
-    }
     while (this.#queue.length > 0 && !this.#isFull) {
       const chunk = this.#takeChunk();
       if (chunk === undefined) break;
@@ -111,8 +123,8 @@ export class GrpcOutput extends Output<Message> {
   /** Takes as many messages from the queue as make a chunk. */
   #takeChunk(): Buffer | undefined {
     try {
-      const [chunk, taken] = writeEnvelopes(this.#queue, this.#encode);
-      this.#queue = taken === this.#queue.length ? [] : this.#queue.slice(taken);
+      const [chunk, count] = this.#writer.write(this.#queue);
+      this.#queue = count === this.#queue.length ? [] : this.#queue.slice(count);
       return chunk;
     } catch (error) {
       this.#queue = [];
@@ -122,7 +134,10 @@ export class GrpcOutput extends Output<Message> {
   }
 
   #respond(): void {
-    if (!this.#stream.headersSent) this.#stream.respond(this.#header, { waitForTrailers: true });
+    if (this.#hasResponded) return;
+    this.#hasResponded = true;
+    // It may be closed, and not yet have said so.
+    if (!this.#stream.closed && !this.#stream.destroyed) this.#stream.respond(this.#header, { waitForTrailers: true });
   }
 
   #wakeAllWriters(): void {

@@ -18,10 +18,10 @@ import { requestFault } from "../errors/request-fault.ts";
 import { callFailure } from "../interceptors/run-call.ts";
 import type { Call, CallRecord, Method } from "../rpc/call.ts";
 import type { CallTimeout } from "./deadline.ts";
-import { messageEncoder, PREFIX_LENGTH, wholeMessage } from "./envelope.ts";
+import { EnvelopeWriter, PREFIX_LENGTH, wholeMessage } from "./envelope.ts";
 import { hangUp, LAST_WORDS_MS, limitBodyTime } from "./exchange.ts";
 import { GrpcOutput } from "./grpc-output.ts";
-import { runMethod, type ServeOptions } from "./serve.ts";
+import { isUnary, runMethod, type ServeOptions } from "./serve.ts";
 
 /** Whether a request is gRPC, as opposed to gRPC-Web and Connect. */
 export function isGrpc(contentType: string): boolean {
@@ -50,6 +50,12 @@ export type GrpcHandler = (request: GrpcRequest) => void;
  * stream. Protocol details (timeouts, compression, the status) are Connect's.
  */
 export function createGrpcHandler(method: Method, options: ServeOptions): GrpcHandler {
+  const { output } = method.desc;
+  const write = isUnary(method) ? undefined : method.write;
+  const writers = {
+    binary: new EnvelopeWriter(output, true, write),
+    json: new EnvelopeWriter(output, false, undefined),
+  };
   const running = new Set<GrpcCall>();
   const { shutdownSignal } = options;
   shutdownSignal.addEventListener("abort", () => {
@@ -57,7 +63,7 @@ export function createGrpcHandler(method: Method, options: ServeOptions): GrpcHa
   });
   return (request) => {
     const { stream, requestTimeoutMs } = request;
-    const call = new GrpcCall(method, options, request);
+    const call = new GrpcCall(method, options, writers, request);
     running.add(call);
     limitBodyTime(stream, requestTimeoutMs, (error) => call.refuse(error));
     stream.once("close", () => {
@@ -65,6 +71,12 @@ export function createGrpcHandler(method: Method, options: ServeOptions): GrpcHa
       call.close();
     });
   };
+}
+
+/** Serialise the messages of all calls of a method, in either form. */
+interface Writers {
+  readonly binary: EnvelopeWriter;
+  readonly json: EnvelopeWriter;
 }
 
 /** A call from its header to its end. */
@@ -85,6 +97,7 @@ class GrpcCall implements Call {
   constructor(
     method: Method,
     options: ServeOptions,
+    writers: Writers,
     { stream, headers, record, timeout, responseHeader }: GrpcRequest,
   ) {
     this.record = record;
@@ -97,7 +110,7 @@ class GrpcCall implements Call {
       "grpc-accept-encoding": options.acceptCompression.map(({ name }) => name).join(","),
       ...responseHeader,
     };
-    this.#out = new GrpcOutput(stream, messageEncoder(method.desc.output, this.#isBinary), header, (error) =>
+    this.#out = new GrpcOutput(stream, this.#isBinary ? writers.binary : writers.json, header, (error) =>
       callFailure(this, error),
     );
     const { timeoutMs } = timeout;
@@ -131,6 +144,7 @@ class GrpcCall implements Call {
   /** The stream is closed: nothing can be written any more. */
   close(): void {
     clearTimeout(this.#timer);
+    this.#out.leave();
     if (!this.#out.hasEnded) this.abort(new ParleyError("CANCELLED", "the caller has cancelled the call"));
   }
 

@@ -59,6 +59,11 @@ export interface UnaryMethod<D extends DescMethodUnary = DescMethodUnary> {
   readonly quiet?: boolean;
 }
 
+/**
+ * Serialises a message at a position of a buffer, and returns the position after it; undefined: `toBinary` shall do it.
+ */
+export type WriteMessage = (message: Message, target: Buffer, start: number) => number | undefined;
+
 /** A server-streaming RPC. */
 export interface StreamingMethod<D extends DescMethodServerStreaming = DescMethodServerStreaming> {
   readonly desc: D;
@@ -68,6 +73,8 @@ export interface StreamingMethod<D extends DescMethodServerStreaming = DescMetho
     out: Output<MessageShape<D["output"]>>,
   ) => Promise<void>;
   readonly quiet?: boolean;
+  /** Serialises the most common messages, of which there are many, faster than `toBinary`, and to the same bytes. */
+  readonly write?: WriteMessage;
   /** A call lasts as long as the caller likes: it gets no deadline of the service's. */
   readonly unlimited?: boolean;
 }

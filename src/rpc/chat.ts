@@ -15,7 +15,7 @@ export function chat({ defaults, ...dependencies }: RpcDependencies): Method {
       const request = toTurnRequest(input, "", defaults);
       const progress = new TurnProgress();
       record.turn = progress;
-      for await (const _ of turn(request, progress, dependencies, { signal, deadline })) {
+      for await (const _ of await turn(request, progress, dependencies, { signal, deadline })) {
         record.firstOutputAt ??= performance.now();
       }
       return chatResponse(progress.answer);

@@ -8,6 +8,7 @@ import {
 import { TurnProgress, turn } from "../agent/turn.ts";
 import type { Answer } from "../upstream/answer.ts";
 import { type Method, streaming } from "./call.ts";
+import { writeDelta } from "./convert/delta-bytes.ts";
 import { eventFromClaude } from "./convert/events.ts";
 import { toTurnRequest } from "./convert/request.ts";
 import { chatResponse, usageOf } from "./convert/response.ts";
@@ -18,6 +19,7 @@ import { createHeartbeat } from "./heartbeat.ts";
 export function streamChat({ defaults, heartbeatMs, ...dependencies }: RpcDependencies): Method {
   return streaming({
     desc: ChatService.method.streamChat,
+    write: writeDelta,
     async handle({ chat: input, omitFinalMessage }, { record, signal, deadline }, out) {
       if (input === undefined) throw new TypeError("chat is required: the validation has let it pass");
       record.labels = input.labels;
@@ -36,7 +38,7 @@ export function streamChat({ defaults, heartbeatMs, ...dependencies }: RpcDepend
         // A reader that has stopped needs no sign of life.
         if (out.isWanted) send(heartbeatEvent());
       });
-      for await (const batch of turn(request, progress, dependencies, { signal, deadline })) {
+      for await (const batch of await turn(request, progress, dependencies, { signal, deadline })) {
         record.firstOutputAt ??= performance.now();
         heartbeat.alive();
         for (const event of batch) {

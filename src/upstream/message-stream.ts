@@ -47,12 +47,13 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
   #waitingBytes = 0;
   #paused = false;
   /** What the source ended with. */
-  #end: { readonly error: Error } | undefined;
+  #end: { readonly error: Error | undefined } | undefined;
   readonly #whole = new WholeCharacters();
   #begun = false;
   #complete = false;
   #failure: Error | undefined;
   #wake: (() => void) | undefined;
+  #unread: readonly StreamEvent[] | undefined;
 
   /** @param omitContent whether `answer` shall have no content blocks. */
   constructor(source: ByteSource, requestId: string | undefined, omitContent = false) {
@@ -67,13 +68,18 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
   }
 
   async next(): Promise<IteratorResult<readonly StreamEvent[], undefined>> {
+    if (this.#unread !== undefined) {
+      const value = this.#unread;
+      this.#unread = undefined;
+      return { done: false, value };
+    }
     while (!this.#complete && this.#failure === undefined) {
       const batch = this.#read();
       if (batch.length > 0) return { done: false, value: batch };
       if (this.#failure !== undefined) break;
       if (this.#chunks.length > 0) continue;
       if (this.#end !== undefined) {
-        this.#fail(this.#end.error);
+        this.#fail(this.#end.error ?? truncated(this.requestId));
         break;
       }
       await new Promise<void>((resolve) => {
@@ -82,6 +88,11 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
     }
     if (this.#failure !== undefined) throw this.#failure;
     return { done: true, value: undefined };
+  }
+
+  /** Puts back events that were read: they are the next batch. */
+  unread(events: readonly StreamEvent[]): void {
+    this.#unread = events;
   }
 
   /** Stops reading. The request is aborted unless the answer was complete. */
@@ -99,10 +110,8 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
   }
 
   end(): void {
-    if (this.#complete) return;
-    const message = "Claude's answer ended before it was complete";
-    const error = new ParleyError("UPSTREAM_STREAM_TRUNCATED", message, { upstreamRequestId: this.requestId });
-    this.fail(error);
+    this.#end ??= { error: undefined };
+    this.#notify();
   }
 
   fail(error: Error): void {
@@ -118,7 +127,7 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
         const chunk = this.#chunks.shift();
         if (chunk === undefined) break;
         if (chunk.length > room) this.#chunks.unshift(chunk.subarray(room));
-        const bytes = chunk.subarray(0, room);
+        const bytes = chunk.length > room ? chunk.subarray(0, room) : chunk;
         room -= bytes.length;
         this.#waitingBytes -= bytes.length;
         this.#decoder.decode(bytes, (data) => this.#take(data, batch));
@@ -199,4 +208,9 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
     this.#wake = undefined;
     wake?.();
   }
+}
+
+function truncated(upstreamRequestId: string | undefined): ParleyError {
+  const message = "Claude's answer ended before it was complete";
+  return new ParleyError("UPSTREAM_STREAM_TRUNCATED", message, { upstreamRequestId });
 }

@@ -33,8 +33,8 @@ export class SseDecoder {
       // Only the line that was cut is put together again: the others are decoded where they are.
       const start = this.#rest.length > 0 ? firstLineEnd(chunk) : 0;
       if (start > 0) this.#decodeLines(Buffer.concat([...this.#rest, chunk.subarray(0, start)]), emit);
-      this.#rest = [];
-      this.#decodeLines(chunk.subarray(start, end), emit);
+      if (this.#rest.length > 0) this.#rest = [];
+      this.#decodeLines(start === 0 && end === chunk.length ? chunk : chunk.subarray(start, end), emit);
     }
     // A copy: a view would keep all of the chunk.
     if (end < chunk.length) this.#rest.push(new Uint8Array(chunk.subarray(end)));

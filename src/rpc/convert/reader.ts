@@ -109,8 +109,15 @@ export class Reader {
 
   #value(name: string): unknown {
     const text = this.raw(name);
-    return text === undefined ? undefined : JSON.parse(text);
+    return text === undefined ? undefined : parsed(text);
   }
+}
+
+const QUOTE = 0x22;
+
+/** The value of valid JSON. A plain string, the most common value, is not parsed. */
+function parsed(text: string): unknown {
+  return text.charCodeAt(0) === QUOTE && !text.includes("\\") ? text.slice(1, -1) : JSON.parse(text);
 }
 
 function object(text: string): ReadonlyMap<string, string> {
