@@ -56,7 +56,9 @@ export class GrpcOutput extends Output<Message> {
 
   send(message: Message): void {
     if (this.#end !== undefined) return;
-    this.#queue.push(message);
+    // Nearly always the only one: an array made by `push` has room for seventeen.
+    if (this.#queue.length === 0) this.#queue = [message];
+    else this.#queue.push(message);
     if (this.#isScheduled) return;
     this.#isScheduled = true;
     queueMicrotask(() => {

@@ -17,6 +17,8 @@ const answerEvents = new Set([
   "message_stop",
 ]);
 
+type Result = IteratorResult<readonly StreamEvent[], undefined>;
+
 /** How many bytes may wait for a reader before the connection is paused. */
 const HIGH_WATER_BYTES = 16 * 1024;
 
@@ -52,7 +54,8 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
   #begun = false;
   #complete = false;
   #failure: Error | undefined;
-  #wake: (() => void) | undefined;
+  #reader: { resolve(result: Result): void; reject(error: Error): void } | undefined;
+  #isAnswering = false;
   #unread: readonly StreamEvent[] | undefined;
 
   /** @param omitContent whether `answer` shall have no content blocks. */
@@ -67,27 +70,11 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
     return this;
   }
 
-  async next(): Promise<IteratorResult<readonly StreamEvent[], undefined>> {
-    if (this.#unread !== undefined) {
-      const value = this.#unread;
-      this.#unread = undefined;
-      return { done: false, value };
-    }
-    while (!this.#complete && this.#failure === undefined) {
-      const batch = this.#read();
-      if (batch.length > 0) return { done: false, value: batch };
-      if (this.#failure !== undefined) break;
-      if (this.#chunks.length > 0) continue;
-      if (this.#end !== undefined) {
-        this.#fail(this.#end.error ?? truncated(this.requestId));
-        break;
-      }
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-    }
-    if (this.#failure !== undefined) throw this.#failure;
-    return { done: true, value: undefined };
+  next(): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      this.#reader = { resolve, reject };
+      this.#answerReader();
+    });
   }
 
   /** Puts back events that were read: they are the next batch. */
@@ -96,14 +83,16 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
   }
 
   /** Stops reading. The request is aborted unless the answer was complete. */
-  async return(): Promise<IteratorResult<readonly StreamEvent[], undefined>> {
+  async return(): Promise<Result> {
     if (!this.#complete) this.#fail(new ParleyError("CANCELLED", "the answer is not read to its end"));
     return { done: true, value: undefined };
   }
 
   data(chunk: Uint8Array): void {
     if (this.#complete || this.#failure !== undefined) return;
-    this.#chunks.push(chunk);
+    // Nearly always the only one: an array made by `push` has room for seventeen.
+    if (this.#chunks.length === 0) this.#chunks = [chunk];
+    else this.#chunks.push(chunk);
     this.#waitingBytes += chunk.length;
     this.#regulate();
     this.#notify();
@@ -117,6 +106,32 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
   fail(error: Error): void {
     this.#end ??= { error: bodyError(error, this.requestId) };
     this.#notify();
+  }
+
+  readonly #answerReader = (): void => {
+    this.#isAnswering = false;
+    const reader = this.#reader;
+    if (reader === undefined) return;
+    const value = this.#nextBatch();
+    if (value === undefined && !this.#complete && this.#failure === undefined) return;
+    this.#reader = undefined;
+    if (value !== undefined) reader.resolve({ done: false, value });
+    else if (this.#failure !== undefined) reader.reject(this.#failure);
+    else reader.resolve({ done: true, value: undefined });
+  };
+
+  /** Undefined: nothing has arrived that could be handed on. */
+  #nextBatch(): readonly StreamEvent[] | undefined {
+    const unread = this.#unread;
+    this.#unread = undefined;
+    if (unread !== undefined) return unread;
+    while (!this.#complete && this.#failure === undefined && this.#chunks.length > 0) {
+      const batch = this.#read();
+      if (batch.length > 0) return batch;
+    }
+    if (!this.#complete && this.#failure === undefined && this.#end !== undefined)
+      this.#fail(this.#end.error ?? truncated(this.requestId));
+    return undefined;
   }
 
   /** Decodes what has arrived, in nearly all cases all of it. */
@@ -160,10 +175,8 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
     } else if (!this.#begun && answerEvents.has(type)) {
       throw new TypeError(`${type} comes before message_start`);
     }
-    const events = this.#whole.passes(received) ? [received] : this.#whole.take(received);
-    for (const event of events) {
-      if (batch.length < EVENTS_KEPT_APART || !join(batch.at(-1), event)) batch.push(event);
-    }
+    if (this.#whole.passes(received)) put(received, batch);
+    else for (const event of this.#whole.take(received)) put(event, batch);
     if (type !== "message_stop") return;
     this.#complete = true;
     this.#source.release();
@@ -203,11 +216,16 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
     this.#notify();
   }
 
+  /** Answers the reader after all that arrives in this turn of the event loop has arrived. */
   #notify(): void {
-    const wake = this.#wake;
-    this.#wake = undefined;
-    wake?.();
+    if (this.#reader === undefined || this.#isAnswering) return;
+    this.#isAnswering = true;
+    queueMicrotask(this.#answerReader);
   }
+}
+
+function put(event: StreamEvent, batch: StreamEvent[]): void {
+  if (batch.length < EVENTS_KEPT_APART || !join(batch.at(-1), event)) batch.push(event);
 }
 
 function truncated(upstreamRequestId: string | undefined): ParleyError {

@@ -15,7 +15,7 @@ export class SseDecoder {
   #rest: Uint8Array[] = [];
   /** The last line ended with a CR: an LF that follows belongs to it. */
   #afterCr = false;
-  #data: string[] = [];
+  #data: string | undefined;
   /** Bytes of the event that has not ended. */
   #length = 0;
 
@@ -68,23 +68,25 @@ export class SseDecoder {
     if (text.includes("\r")) text = text.replace(/\r\n?/g, "\n");
     let start = 0;
     for (let end = text.indexOf("\n"); end !== -1; end = text.indexOf("\n", start)) {
-      const line = text.slice(start, end);
-      start = end + 1;
-      if (line !== "") {
-        this.#field(line);
-        continue;
+      if (end === start) {
+        const data = this.#data;
+        this.#data = undefined;
+        this.#length = 0;
+        if (data !== undefined) emit(data);
+      } else if (text.startsWith("data", start)) {
+        this.#field(text, start + 4, end);
       }
-      const data = this.#data;
-      this.#data = [];
-      this.#length = 0;
-      if (data.length > 0) emit(data.length === 1 ? (data[0] ?? "") : data.join("\n"));
+      start = end + 1;
     }
   }
 
-  #field(line: string): void {
-    const colon = line.indexOf(":");
-    if ((colon === -1 ? line : line.slice(0, colon)) !== "data") return;
-    this.#data.push(colon === -1 ? "" : line.slice(line[colon + 1] === " " ? colon + 2 : colon + 1));
+  /** Takes what follows the word `data` in a line. */
+  #field(text: string, start: number, end: number): void {
+    const isAll = start === end;
+    if (!isAll && text[start] !== ":") return;
+    const valueStart = isAll ? start : text[start + 1] === " " ? start + 2 : start + 1;
+    const value = text.slice(valueStart, end);
+    this.#data = this.#data === undefined ? value : `${this.#data}\n${value}`;
   }
 }
 

@@ -1,4 +1,5 @@
 import type { RawMessageStreamEvent } from "@anthropic-ai/sdk/resources/messages";
+import { detached } from "./text-builder.ts";
 
 /** One of Claude's events. */
 export interface StreamEvent {
@@ -56,11 +57,6 @@ export function join(last: StreamEvent | undefined, { event, json }: StreamEvent
   const longer = before.delta as unknown as Record<string, string>;
   longer[member] += text[member] as string;
   return true;
-}
-
-/** A copy: V8 makes slices that keep all of the text alive that they are cut from, here all that arrived with them. */
-function detached(text: string): string {
-  return Buffer.from(text).toString();
 }
 
 /** Whether an event is a delta that appends a text, and says nothing else. */
