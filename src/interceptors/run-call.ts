@@ -68,8 +68,8 @@ const MAX_EXTRA_LENGTH = 512;
 
 function partialOutput({ turn, lastSequence }: CallRecord) {
   if (turn === undefined || !turn.answer.begun) return undefined;
-  const usage = usageOf(turn.answer);
+  const told = usageOf(turn.answer);
   // Errors travel in trailers, which must stay small.
-  if (usage.extraJson.length > MAX_EXTRA_LENGTH) usage.extraJson = "";
+  const usage = told.extraJson.length > MAX_EXTRA_LENGTH ? { ...told, extraJson: "" } : told;
   return create(PartialOutputSchema, { usage, lastSequence: lastSequence ?? 0 });
 }

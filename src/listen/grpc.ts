@@ -36,6 +36,8 @@ export interface GrpcRequest {
   readonly timeout: CallTimeout;
   /** How long the body may take to arrive, in milliseconds. */
   readonly requestTimeoutMs: number;
+  /** Is told when the stream is closed. */
+  readonly closed: () => void;
   /** What the header of the response has besides that of the protocol. */
   readonly responseHeader: OutgoingHttpHeaders;
 }
@@ -69,6 +71,7 @@ export function createGrpcHandler(method: Method, options: ServeOptions): GrpcHa
     stream.once("close", () => {
       running.delete(call);
       call.close();
+      request.closed();
     });
   };
 }

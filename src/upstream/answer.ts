@@ -5,6 +5,11 @@ import { TextBuilder } from "./text-builder.ts";
 /** Members of a JSON object: the exact text of each value. */
 export type Members = ReadonlyMap<string, string>;
 
+export interface AnswerUsage {
+  readonly members: Members;
+  readonly outputIsEstimated: boolean;
+}
+
 /** Output that was received but not counted by Claude is estimated at one token for this many characters. */
 const CHARACTERS_PER_TOKEN = 4;
 
@@ -21,6 +26,7 @@ export class Answer {
   readonly #blocks: AnswerBlock[] = [];
   #outputCharacters = 0;
   #outputIsCounted = false;
+  #toldUsage: AnswerUsage | undefined;
 
   /** @param omitContent whether the blocks are not kept: only what they cost is. */
   constructor(requestId: string | undefined, omitContent = false) {
@@ -43,10 +49,12 @@ export class Answer {
     return this.#omitContent ? [] : this.#blocks.map((block) => block.members());
   }
 
-  /** What the call has cost so far. */
-  get usage(): { readonly members: Members; readonly outputIsEstimated: boolean } {
-    if (this.#outputIsCounted || this.#outputCharacters === 0)
-      return { members: this.#usage, outputIsEstimated: false };
+  /** What the call has cost so far. The same object until it changes. */
+  get usage(): AnswerUsage {
+    if (this.#outputIsCounted || this.#outputCharacters === 0) {
+      this.#toldUsage ??= { members: this.#usage, outputIsEstimated: false };
+      return this.#toldUsage;
+    }
     const estimate = Math.ceil(this.#outputCharacters / CHARACTERS_PER_TOKEN);
     const told = Number(this.#usage.get("output_tokens") ?? 0);
     return {
@@ -122,6 +130,7 @@ export class Answer {
 
   /** Usage is cumulative: a number that is told again replaces the one before, and `null` tells nothing. */
   #mergeUsage(text: string): void {
+    this.#toldUsage = undefined;
     for (const [name, value] of members(text)) {
       if (value !== "null" || !this.#usage.has(name)) this.#usage.set(name, value);
     }

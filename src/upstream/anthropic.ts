@@ -6,7 +6,7 @@ import { ClaudeError } from "../errors/claude-error.ts";
 import { isTelling } from "../errors/failure.ts";
 import type { ByteSource } from "./byte-source.ts";
 import { credentialOptions } from "./credentials.ts";
-import { createDispatchFetch, isStreamed } from "./dispatch-fetch.ts";
+import { createDispatchFetch, fetchOptionsOf, isStreamed } from "./dispatch-fetch.ts";
 import { MessageStream } from "./message-stream.ts";
 import { elements, members } from "./raw-json.ts";
 import type { Upstream, UpstreamOptions } from "./upstream.ts";
@@ -65,7 +65,7 @@ export function createAnthropicUpstream(options: AnthropicOptions): Upstream {
   let client = new Anthropic(clientOptions);
 
   const requestOptions = ({ signal, betas = [] }: UpstreamOptions) => ({
-    signal,
+    fetchOptions: fetchOptionsOf(signal),
     headers: betas.length === 0 ? {} : { "anthropic-beta": betas.join(",") },
   });
 
@@ -78,7 +78,8 @@ export function createAnthropicUpstream(options: AnthropicOptions): Upstream {
     for (let refreshed = false; ; refreshed = true) {
       const used = client;
       try {
-        return await unlessAborted(send(used), signal);
+        // The SDK does not tie the exchange of a token to the signal.
+        return await (options.credential.kind === "federation" ? unlessAborted(send(used), signal) : send(used));
       } catch (cause) {
         const error = requestError(cause, resource);
         // A refused token may have been revoked before its time: a new client exchanges a new one. The SDK would do so
@@ -152,7 +153,7 @@ async function read<T>(response: Response, parse: (requestId: string | undefined
   }
 }
 
-/** Rejects as soon as the signal is aborted: the SDK does not tie the exchange of a token to it. */
+/** Rejects as soon as the signal is aborted. */
 function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const onAbort = () => reject(signal.reason);

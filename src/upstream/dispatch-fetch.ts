@@ -29,6 +29,19 @@ export function isStreamed(body: unknown): body is StreamedBody {
 }
 
 /**
+ * Options of a request for the SDK to hand on to the `fetch` below. The signal goes past the SDK, which would listen to it, make
+ * another of it, and watch for both to be forgotten.
+ */
+export function fetchOptionsOf(callSignal: AbortSignal): Pick<CallInit, never> {
+  const init: CallInit = { callSignal };
+  return init;
+}
+
+interface CallInit {
+  readonly callSignal?: AbortSignal;
+}
+
+/**
  * A `fetch` for the SDK, on undici's `dispatch`. Against the built-in one it saves more than half of the time of a
  * call, and gives what streams need: bytes that are pushed and can be paused, and watchdogs on them.
  *
@@ -39,7 +52,7 @@ export function createDispatchFetch(options: DispatchFetchOptions): typeof fetch
   return (input, init = {}) =>
     new Promise<Response>((resolve, reject) => {
       const url = new URL(typeof input === "string" || input instanceof URL ? input : input.url);
-      const signal = init.signal ?? undefined;
+      const signal = (init as CallInit).callSignal ?? init.signal ?? undefined;
       const exchange = new Exchange(signal, resolve, reject);
       if (exchange.isOver) return;
       options.dispatcher.dispatch(

@@ -10,7 +10,7 @@ import {
   StopReason,
 } from "../../../gen/parley/v1/chat_service_pb.js";
 import { type Usage, UsageSchema } from "../../../gen/parley/v1/usage_pb.js";
-import type { Answer } from "../../upstream/answer.ts";
+import type { Answer, AnswerUsage } from "../../upstream/answer.ts";
 import { blockFromMembers } from "./blocks-from-claude.ts";
 import { Mismatch, Reader } from "./reader.ts";
 
@@ -33,11 +33,18 @@ export function chatResponse(answer: Answer): ChatResponse {
   });
 }
 
-/** What an answer has cost so far. */
+/** Usages by what they were made from: the events, the answer and the log line tell the same one. */
+const usages = new WeakMap<AnswerUsage, Usage>();
+
+/** What an answer has cost so far. Not to be changed: others may hold the same. */
 export function usageOf(answer: Answer): Usage {
-  const { members, outputIsEstimated } = answer.usage;
-  const usage = usageFromClaude(new Reader(members));
-  usage.outputTokensEstimated = outputIsEstimated;
+  const source = answer.usage;
+  let usage = usages.get(source);
+  if (usage === undefined) {
+    usage = usageFromClaude(new Reader(source.members));
+    usage.outputTokensEstimated = source.outputIsEstimated;
+    usages.set(source, usage);
+  }
   return usage;
 }
 

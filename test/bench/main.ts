@@ -1,0 +1,128 @@
+import { writeFileSync } from "node:fs";
+import { availableParallelism, cpus } from "node:os";
+import { parseArgs } from "node:util";
+import { Upstream } from "./load/upstream.ts";
+import { type Figure, tableOf } from "./report.ts";
+import { canPin, pinLoad } from "./servers/server.ts";
+import { type Subject, startParley, startPortkey, startRawForwarder } from "./servers/subjects.ts";
+import { cancelStorm } from "./workloads/cancel-storm.ts";
+import { type ClosedLoop, closedLoop } from "./workloads/closed-loop.ts";
+import { idle } from "./workloads/idle.ts";
+import { type Paced, paced } from "./workloads/paced.ts";
+import { stalled } from "./workloads/stalled.ts";
+
+const { values: options } = parseArgs({
+  options: {
+    /** Rounds that count, after one that does not. */
+    rounds: { type: "string", default: "5" },
+    /** File for all numbers, as JSON. */
+    json: { type: "string", default: "bench.json" },
+    /** Names of the workloads to run, with commas between them. */
+    only: { type: "string" },
+  },
+});
+const rounds = Number(options.rounds);
+const only = options.only?.split(",");
+
+const closedLoops: Readonly<Record<string, Omit<ClosedLoop, "durationMs">>> = {
+  saturating: { kind: "stream", concurrency: 64, tokens: 400 },
+  "1-token streams": { kind: "stream", concurrency: 64, tokens: 1 },
+  unary: { kind: "unary", concurrency: 64, tokens: 1 },
+};
+const pacedStreams: Readonly<Record<string, Omit<Paced, "durationMs"> & { readonly portkey: boolean }>> = {
+  "15k tokens/s": { streams: 300, intervalMs: 20, portkey: true },
+  // Portkey does not come through this, and would only take the time.
+  "50k tokens/s": { streams: 1_000, intervalMs: 20, portkey: false },
+};
+const CLOSED_LOOP_MS = 2_000;
+const PACED_MS = 3_000;
+const IDLE_STREAMS = 2_000;
+const STORM_MS = 60_000;
+
+const figures = new Map<string, Figure & { readonly values: Record<string, number[]> }>();
+
+function note(workload: string, figure: string, digits: number, subject: Subject, value: number): void {
+  const key = `${workload}: ${figure}`;
+  const entry = figures.get(key) ?? { workload, figure, digits, values: {} };
+  entry.values[subject.name] = [...(entry.values[subject.name] ?? []), value];
+  figures.set(key, entry);
+}
+
+const say = (text: string) => process.stderr.write(`${text}\n`);
+const isWanted = (workload: string) => only === undefined || only.includes(workload);
+
+async function runRound(counted: boolean, subjects: readonly Subject[], upstream: Upstream): Promise<void> {
+  for (const [name, load] of Object.entries(closedLoops).filter(([name]) => isWanted(name))) {
+    for (const subject of subjects) {
+      const result = await closedLoop(subject, upstream, { ...load, durationMs: CLOSED_LOOP_MS });
+      if (!counted) continue;
+      if (name === "saturating") {
+        note(name, "CPU µs/token", 2, subject, result.cpu / result.tokens);
+        note(name, "tokens/s", 0, subject, result.tokens / result.seconds);
+      } else {
+        note(name, "CPU µs/call", 0, subject, result.cpu / result.calls);
+      }
+    }
+  }
+  for (const [name, { portkey, ...load }] of Object.entries(pacedStreams).filter(([name]) => isWanted(name))) {
+    for (const subject of subjects.filter((one) => portkey || one.name !== "Portkey")) {
+      const result = await paced(subject, upstream, { ...load, durationMs: counted ? PACED_MS : PACED_MS / 3 });
+      if (!counted) continue;
+      note(name, "CPU µs/token", 1, subject, result.cpu / result.delivered);
+      note(name, "delivered %", 1, subject, (100 * result.delivered) / result.sent);
+      note(name, "late, p50 ms", 2, subject, result.p50 / 1_000);
+      note(name, "late, p99 ms", 2, subject, result.p99 / 1_000);
+    }
+  }
+}
+
+async function runOnce(subjects: readonly Subject[], upstream: Upstream): Promise<void> {
+  const KIB = 1_024;
+  for (const subject of subjects.filter(({ name }) => name !== "Portkey")) {
+    if (isWanted("idle")) {
+      say(`idle streams: ${subject.name}`);
+      const result = await idle(subject, upstream, IDLE_STREAMS);
+      note("2,000 idle streams", "KiB/stream", 1, subject, result.bytesPerStream / KIB);
+      note("2,000 idle streams", "KiB/stream left", 1, subject, result.leftPerStream / KIB);
+    }
+    if (isWanted("stalled")) {
+      say(`readers that stop: ${subject.name}`);
+      const result = await stalled(subject, upstream, { readers: 4, durationMs: 4_000 });
+      note("4 readers that stop", "MiB in all", 1, subject, result.bytes / KIB ** 2);
+      note("4 readers that stop", "MiB later", 2, subject, result.growth / KIB ** 2);
+    }
+    if (isWanted("storm")) {
+      say(`cancel storm: ${subject.name}`);
+      const durationMs = subject.name === "Parley" ? STORM_MS : STORM_MS / 6;
+      const result = await cancelStorm(subject, upstream, { streams: 200, perSecond: 200, durationMs });
+      note("cancel storm", "cancelled", 0, subject, result.cancelled);
+      note("cancel storm", "of them closed", 0, subject, result.closed);
+      note("cancel storm", "closed after, p50 ms", 2, subject, result.p50 / 1_000);
+      note("cancel storm", "closed after, p99 ms", 2, subject, result.p99 / 1_000);
+      note("cancel storm", "others late, p99 ms", 2, subject, result.liveP99 / 1_000);
+    }
+  }
+}
+
+if (!canPin()) say("processes cannot be pinned to processors here: the numbers will scatter more");
+pinLoad();
+const started = performance.now();
+await using upstream = await Upstream.listen();
+await using servers = new AsyncDisposableStack();
+const subjects: Subject[] = [];
+for (const start of [startParley, startRawForwarder, startPortkey]) {
+  const subject = await start(upstream);
+  servers.use(subject.server);
+  subjects.push(subject);
+}
+for (let round = 0; round <= rounds; round++) {
+  say(round === 0 ? "a round to warm up" : `round ${round} of ${rounds}`);
+  await runRound(round > 0, subjects, upstream);
+}
+await runOnce(subjects, upstream);
+
+const machine = { node: process.version, cpu: cpus()[0]?.model, processors: availableParallelism(), pinned: canPin() };
+const seconds = Math.round((performance.now() - started) / 1_000);
+process.stdout.write(`${tableOf([...figures.values()])}\n`);
+writeFileSync(options.json, JSON.stringify({ machine, rounds, seconds, figures: [...figures.values()] }, undefined, 2));
+say(`${rounds} rounds in ${seconds} s; all numbers are in ${options.json}`);
