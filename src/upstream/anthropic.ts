@@ -8,6 +8,7 @@ import type { ByteSource } from "./byte-source.ts";
 import { credentialOptions } from "./credentials.ts";
 import { createDispatchFetch, fetchOptionsOf, isStreamed } from "./dispatch-fetch.ts";
 import { MessageStream } from "./message-stream.ts";
+import { PreparedRequests } from "./prepared-requests.ts";
 import { elements, members } from "./raw-json.ts";
 import type { Upstream, UpstreamOptions } from "./upstream.ts";
 import { malformed, requestError } from "./upstream-errors.ts";
@@ -48,15 +49,17 @@ export function createAnthropicUpstream(options: AnthropicOptions): Upstream {
   };
   const dispatcher =
     options.proxy === undefined ? new Agent(pool) : new EnvHttpProxyAgent({ ...pool, ...options.proxy });
+  const dispatchFetch = createDispatchFetch({
+    dispatcher,
+    firstByteTimeoutMs: options.firstByteTimeoutMs,
+    idleTimeoutMs: options.idleTimeoutMs,
+  });
+  const prepared = new PreparedRequests(options.credential, dispatchFetch);
   const clientOptions: ClientOptions = {
     ...credentialOptions(options.credential),
     baseURL: options.baseUrl,
     defaultHeaders: options.workspaceId === undefined ? {} : { "anthropic-workspace-id": options.workspaceId },
-    fetch: createDispatchFetch({
-      dispatcher,
-      firstByteTimeoutMs: options.firstByteTimeoutMs,
-      idleTimeoutMs: options.idleTimeoutMs,
-    }),
+    fetch: dispatchFetch,
     maxRetries: 0,
     timeout: SDK_TIMEOUT_MS,
     logLevel: "off",
@@ -95,9 +98,9 @@ export function createAnthropicUpstream(options: AnthropicOptions): Upstream {
       const options = requestOptions(callOptions);
       const { stream: _, ...whole } = params;
       const isStream = params.max_tokens !== 0;
-      const response = await request({ type: "model", name: params.model }, callOptions, (client) =>
+      const response = await request({ type: "model", name: params.model }, callOptions, async (client) =>
         isStream
-          ? client.messages.create(params, options).asResponse()
+          ? ((await prepared.send(client, params, callOptions)) ?? client.messages.create(params, options).asResponse())
           : client.messages.create(whole, options).asResponse(),
       );
       return read(response, async (requestId) => {

@@ -3,10 +3,11 @@ import { ClaudeError } from "../errors/claude-error.ts";
 import { isTelling } from "../errors/failure.ts";
 import { ParleyError } from "../errors/parley-error.ts";
 
-/** What the SDK throws for a request, in our terms. `resource` is what was asked for, for a 404. */
+/** What a request throws, made by the SDK or not, in our terms. `resource` is what was asked for, for a 404. */
 export function requestError(error: unknown, resource: { readonly type: string; readonly name: string }): Error {
   if (isTelling(error)) return error;
-  if (error instanceof APIConnectionError && error.cause instanceof TransportError) return error.cause.error;
+  const transport = error instanceof APIConnectionError ? error.cause : error;
+  if (transport instanceof TransportError) return transport.error;
   if (error instanceof APIError && error.status !== undefined) return statusError(error, resource);
   if (error instanceof AnthropicError) {
     // The SDK's own complaints are about credentials: a key function that fails, or a token exchange.
