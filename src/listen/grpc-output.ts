@@ -108,6 +108,7 @@ export class GrpcOutput extends Output<Message> {
       if (chunk === undefined) break;
       this.#respond();
       if (this.#end !== undefined && this.#queue.length === 0) {
+        this.#isGone = true;
         stream.end(chunk);
         return;
       }
@@ -115,6 +116,7 @@ export class GrpcOutput extends Output<Message> {
     }
     if (this.#queue.length > 0) return;
     if (this.#end !== undefined) {
+      this.#isGone = true;
       this.#respond();
       stream.end();
     } else if (!this.#isFull) {

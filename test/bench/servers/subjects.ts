@@ -14,10 +14,10 @@ export interface Subject {
 const root = join(import.meta.dirname, "../../..");
 
 /** Parley as `npm start` starts it, with its configuration as it ships. */
-export async function startParley(upstream: Upstream): Promise<Subject> {
+export async function startParley(upstream: Upstream, env: NodeJS.Dict<string> = {}): Promise<Subject> {
   const server = await ServerProcess.start((port) => ({
     args: ["--max-semi-space-size=16", join(root, "src/main.ts")],
-    env: { PORT: String(port), ADMIN_PORT: "0", ANTHROPIC_BASE_URL: upstream.url, ANTHROPIC_API_KEY: "any" },
+    env: { PORT: String(port), ADMIN_PORT: "0", ANTHROPIC_BASE_URL: upstream.url, ANTHROPIC_API_KEY: "any", ...env },
   }));
   return { name: "Parley", server, open: (reads) => openGrpcCaller(server.port, reads) };
 }
