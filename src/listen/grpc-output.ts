@@ -5,8 +5,6 @@ import { grpcStatusOk, headerGrpcStatus, setTrailerStatus } from "@connectrpc/co
 import { Output } from "../rpc/output.ts";
 import type { EnvelopeWriter } from "./envelope.ts";
 
-const READY = Promise.resolve();
-
 /**
  * Writes the response of a gRPC call: header, messages, and the status in the trailer. All messages that were sent in one
  * turn of the event loop are written at once.
@@ -67,9 +65,9 @@ export class GrpcOutput extends Output<Message> {
     });
   }
 
-  wanted(): Promise<void> {
+  wanted(): Promise<void> | undefined {
     this.#flush();
-    return this.isWanted ? READY : this.#untilWanted();
+    return this.isWanted ? undefined : this.#untilWanted();
   }
 
   async #untilWanted(): Promise<void> {

@@ -12,11 +12,11 @@ export abstract class Output<T> {
   abstract send(message: T): void;
 
   /**
-   * Waits until the caller wants more.
+   * Waits until the caller wants more. Undefined: it already does, which is worth not to wait for.
    *
    * @throws what the output failed with.
    */
-  abstract wanted(): Promise<void>;
+  abstract wanted(): Promise<void> | undefined;
 
   /** Ends the output. The caller still gets what was sent. */
   abstract end(): void;

@@ -46,7 +46,8 @@ export function streamChat({ defaults, heartbeatMs, ...dependencies }: RpcDepend
           complete(response, progress.answer, omitFinalMessage);
           send(response);
         }
-        await out.wanted();
+        const wanted = out.wanted();
+        if (wanted !== undefined) await wanted;
       }
     },
   });

@@ -138,21 +138,23 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
   #read(): readonly StreamEvent[] {
     let batch: StreamEvent[] = [];
     try {
-      for (let room = MAX_READ_BYTES; room > 0; ) {
-        const chunk = this.#chunks.shift();
-        if (chunk === undefined) break;
-        if (chunk.length > room) this.#chunks.unshift(chunk.subarray(room));
-        const bytes = chunk.length > room ? chunk.subarray(0, room) : chunk;
-        room -= bytes.length;
-        this.#waitingBytes -= bytes.length;
-        this.#decoder.decode(bytes, (data) => this.#take(data, batch));
-      }
+      this.#decoder.decode(this.#takeBytes(), (data) => this.#take(data, batch));
     } catch (error) {
       this.#fail(isTelling(error) ? error : malformed(error, this.requestId));
     }
     batch = this.#added(batch);
     this.#regulate();
     return batch;
+  }
+
+  /** Takes what is to be decoded next. Claude's chunks are small: to decode each would cost more than to join them. */
+  #takeBytes(): Uint8Array {
+    const [first] = this.#chunks;
+    const waiting = this.#chunks.length === 1 && first !== undefined ? first : Buffer.concat(this.#chunks);
+    const isAll = waiting.length <= MAX_READ_BYTES;
+    this.#chunks = isAll ? [] : [waiting.subarray(MAX_READ_BYTES)];
+    this.#waitingBytes = isAll ? 0 : waiting.length - MAX_READ_BYTES;
+    return isAll ? waiting : waiting.subarray(0, MAX_READ_BYTES);
   }
 
   /** Pauses the connection when too much waits, and resumes it when all has been read. */
