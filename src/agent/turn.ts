@@ -52,7 +52,7 @@ export async function turn(
       progress.attempts++;
       try {
         const stream = await begin({ ...request, params }, progress, upstream, limits.signal);
-        retrier.budget.succeeded();
+        stream.onComplete = () => retrier.budget.succeeded();
         return stream;
       } catch (error) {
         if (await waitForRetry(error, attempt, retrier, limits)) continue;

@@ -76,8 +76,9 @@ function fieldViolations({ domain, violations = [] }: Failure, { chatPath = "" }
   return told;
 }
 
-/** A text that is cut, if need be, between two characters. */
-function short(text: string): string {
+/** A text that is cut, if need be, between two characters. Halves of characters, which no header can carry, are replaced. */
+function short(original: string): string {
+  const text = original.toWellFormed();
   const { read } = new TextEncoder().encodeInto(text, new Uint8Array(MAX_TEXT_BYTES));
   return read === text.length ? text : `${text.slice(0, read)}…`;
 }

@@ -52,8 +52,8 @@ export class Dispatcher {
       // The stream closes by itself after an error.
       stream.on("error", () => {});
       observer.started(record);
+      stream.once("close", () => void ended(record, wasWritten(stream), route.quiet, observer));
       route.grpc({
-        closed: () => void ended(record, wasWritten(stream), route.quiet, observer),
         stream,
         headers,
         record,

@@ -71,14 +71,11 @@ export class EnvelopeWriter {
 }
 
 /**
- * The one message of a request, where it arrived whole, uncompressed and alone, as nearly all do. Undefined: it did not, and
- * has to be read with more care.
+ * The one message in the body of a request, where it is whole, uncompressed and alone, as nearly all are. Undefined: it is
+ * not, and has to be read with more care.
  */
-export function wholeMessage(chunks: readonly Buffer[], maxBytes: number): Buffer | undefined {
-  const [first] = chunks;
-  if (first === undefined || first.length < PREFIX_LENGTH || first[0] !== 0) return undefined;
-  const length = first.readUInt32BE(1);
-  if (length > maxBytes) return undefined;
-  const bytes = chunks.length === 1 ? first : Buffer.concat(chunks);
-  return bytes.length === PREFIX_LENGTH + length ? bytes.subarray(PREFIX_LENGTH) : undefined;
+export function wholeMessage(body: Buffer, maxBytes: number): Buffer | undefined {
+  if (body.length < PREFIX_LENGTH || body[0] !== 0) return undefined;
+  const length = body.readUInt32BE(1);
+  return length <= maxBytes && body.length === PREFIX_LENGTH + length ? body.subarray(PREFIX_LENGTH) : undefined;
 }

@@ -1,4 +1,4 @@
-import type { OutgoingHttpHeaders, ServerHttp2Stream } from "node:http2";
+import { constants, type OutgoingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import type { Message } from "@bufbuild/protobuf";
 import type { ConnectError } from "@connectrpc/connect";
 import { grpcStatusOk, headerGrpcStatus, setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
@@ -40,7 +40,14 @@ export class GrpcOutput extends Output<Message> {
       this.#isFull = false;
       this.#flush();
     });
-    stream.once("wantTrailers", () => stream.sendTrailers(trailerOf(this.#end?.error)));
+    stream.once("wantTrailers", () => {
+      try {
+        stream.sendTrailers(trailerOf(this.#end?.error));
+      } catch {
+        // A call must end, and an error must not leave an event listener.
+        stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+      }
+    });
   }
 
   /** Whether nothing more can be sent. */
@@ -131,6 +138,7 @@ export class GrpcOutput extends Output<Message> {
     } catch (error) {
       this.#queue = [];
       this.#end = { error: this.#describe(error) };
+      this.#wakeAllWriters();
       return undefined;
     }
   }

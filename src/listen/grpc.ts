@@ -20,6 +20,7 @@ import type { Call, CallRecord, Method } from "../rpc/call.ts";
 import type { CallTimeout } from "./deadline.ts";
 import { EnvelopeWriter, PREFIX_LENGTH, wholeMessage } from "./envelope.ts";
 import { hangUp, LAST_WORDS_MS, limitBodyTime } from "./exchange.ts";
+import { GrowingBuffer } from "./growing-buffer.ts";
 import { GrpcOutput } from "./grpc-output.ts";
 import { isUnary, runMethod, type ServeOptions } from "./serve.ts";
 
@@ -36,8 +37,6 @@ export interface GrpcRequest {
   readonly timeout: CallTimeout;
   /** How long the body may take to arrive, in milliseconds. */
   readonly requestTimeoutMs: number;
-  /** Is told when the stream is closed. */
-  readonly closed: () => void;
   /** What the header of the response has besides that of the protocol. */
   readonly responseHeader: OutgoingHttpHeaders;
 }
@@ -71,7 +70,6 @@ export function createGrpcHandler(method: Method, options: ServeOptions): GrpcHa
     stream.once("close", () => {
       running.delete(call);
       call.close();
-      request.closed();
     });
   };
 }
@@ -94,8 +92,7 @@ class GrpcCall implements Call {
   #timer: NodeJS.Timeout | undefined;
   readonly #out: GrpcOutput;
   /** What has arrived of the body, until it is read. */
-  #body: Buffer[] | undefined = [];
-  #bodyBytes = 0;
+  #body: GrowingBuffer | undefined = new GrowingBuffer();
 
   constructor(
     method: Method,
@@ -133,6 +130,7 @@ class GrpcCall implements Call {
   /** Ends the call for a reason that lies outside of it. */
   abort(reason: unknown): void {
     if (this.#out.hasEnded) return;
+    this.#body = undefined;
     this.#controller.abort(reason);
     this.#out.fail(callFailure(this));
   }
@@ -158,21 +156,24 @@ class GrpcCall implements Call {
 
   #receive(chunk: Buffer): void {
     if (this.#body === undefined) return;
-    this.#body.push(chunk);
-    this.#bodyBytes += chunk.length;
-    // It can only be refused.
-    if (this.#bodyBytes > PREFIX_LENGTH + this.#options.readMaxBytes) this.#read();
+    this.#body.append(chunk);
+    const { readMaxBytes } = this.#options;
+    const { bytes } = this.#body;
+    if (bytes.length <= PREFIX_LENGTH + readMaxBytes) return;
+    // It is too large, or there is another behind it.
+    if (bytes.readUInt32BE(1) > readMaxBytes) this.#read();
+    else this.refuse(moreThanOne());
   }
 
   #read(): void {
-    const body = this.#body;
-    if (body === undefined || this.#out.hasEnded) return;
+    const bytes = this.#body?.bytes;
+    if (bytes === undefined) return;
     this.#body = undefined;
-    const message = this.#encoding === undefined ? wholeMessage(body, this.#options.readMaxBytes) : undefined;
+    const message = this.#encoding === undefined ? wholeMessage(bytes, this.#options.readMaxBytes) : undefined;
     if (message !== undefined) this.#run(message);
     else
-      this.#readMessage(body).then(
-        (bytes) => this.#run(bytes),
+      this.#readMessage(bytes).then(
+        (slowly) => this.#run(slowly),
         (error: unknown) => this.refuse(error),
       );
   }
@@ -192,21 +193,25 @@ class GrpcCall implements Call {
   }
 
   /** The one message of a request. Any other number is UNIMPLEMENTED, says gRPC (grpc/grpc, doc/statuscodes.md). */
-  async #readMessage(body: Buffer[]): Promise<Uint8Array> {
+  async #readMessage(body: Buffer): Promise<Uint8Array> {
     const { acceptCompression, readMaxBytes } = this.#options;
     const compression = compressionNegotiate(acceptCompression, this.#encoding ?? null, null, headerAcceptEncoding);
     if (compression.error !== undefined) throw compression.error;
     const envelopes = pipe(
-      createAsyncIterable(body),
+      createAsyncIterable([body]),
       transformSplitEnvelope(readMaxBytes),
       transformDecompressEnvelope(compression.request, readMaxBytes),
     );
     let message: Uint8Array | undefined;
     for await (const envelope of envelopes) {
-      if (message !== undefined) throw new ParleyError("NOT_IMPLEMENTED", "the request has more than one message");
+      if (message !== undefined) throw moreThanOne();
       message = envelope.data;
     }
     if (message === undefined) throw new ParleyError("NOT_IMPLEMENTED", "the request has no message");
     return message;
   }
+}
+
+function moreThanOne(): ParleyError {
+  return new ParleyError("NOT_IMPLEMENTED", "the request has more than one message");
 }

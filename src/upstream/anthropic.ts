@@ -6,7 +6,7 @@ import { ClaudeError } from "../errors/claude-error.ts";
 import { isTelling } from "../errors/failure.ts";
 import type { ByteSource } from "./byte-source.ts";
 import { credentialOptions } from "./credentials.ts";
-import { createDispatchFetch, fetchOptionsOf, isStreamed } from "./dispatch-fetch.ts";
+import { abortedBy, createDispatchFetch, isStreamed } from "./dispatch-fetch.ts";
 import { MessageStream } from "./message-stream.ts";
 import { PreparedRequests } from "./prepared-requests.ts";
 import { elements, members } from "./raw-json.ts";
@@ -37,7 +37,10 @@ const SOCKET_HIGH_WATER_BYTES = 16 * 1024;
 /** The SDK's own timer, which ends with the headers, must not fire before ours: 24 days is the longest of a timer. */
 const SDK_TIMEOUT_MS = 2_147_483_647;
 
-/** Claude through the official SDK, which builds requests, authenticates them and reads errors. */
+/**
+ * Claude through the official SDK, which builds requests, authenticates them and reads errors. Requests for answers, of which
+ * there are many, are sent with what it has built once (see PreparedRequests).
+ */
 export function createAnthropicUpstream(options: AnthropicOptions): Upstream {
   const pool = {
     connect: { timeout: options.connectTimeoutMs, highWaterMark: SOCKET_HIGH_WATER_BYTES },
@@ -68,7 +71,7 @@ export function createAnthropicUpstream(options: AnthropicOptions): Upstream {
   let client = new Anthropic(clientOptions);
 
   const requestOptions = ({ signal, betas = [] }: UpstreamOptions) => ({
-    fetchOptions: fetchOptionsOf(signal),
+    fetchOptions: abortedBy(signal),
     headers: betas.length === 0 ? {} : { "anthropic-beta": betas.join(",") },
   });
 
@@ -95,13 +98,13 @@ export function createAnthropicUpstream(options: AnthropicOptions): Upstream {
 
   return {
     async streamMessage(params, callOptions) {
-      const options = requestOptions(callOptions);
       const { stream: _, ...whole } = params;
       const isStream = params.max_tokens !== 0;
       const response = await request({ type: "model", name: params.model }, callOptions, async (client) =>
         isStream
-          ? ((await prepared.send(client, params, callOptions)) ?? client.messages.create(params, options).asResponse())
-          : client.messages.create(whole, options).asResponse(),
+          ? ((await prepared.send(client, params, callOptions)) ??
+            client.messages.create(params, requestOptions(callOptions)).asResponse())
+          : client.messages.create(whole, requestOptions(callOptions)).asResponse(),
       );
       return read(response, async (requestId) => {
         const body: unknown = isStream ? response.body : eventStreamOf(await response.text());

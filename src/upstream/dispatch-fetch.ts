@@ -29,12 +29,11 @@ export function isStreamed(body: unknown): body is StreamedBody {
 }
 
 /**
- * Options of a request for the SDK to hand on to the `fetch` below. The signal goes past the SDK, which would listen to it, make
- * another of it, and watch for both to be forgotten.
+ * The part of a request's init that aborts the `fetch` below. The SDK hands it on as it is: a `signal` it would listen to,
+ * make another of, and watch for both to be forgotten.
  */
-export function fetchOptionsOf(callSignal: AbortSignal): Pick<CallInit, never> {
-  const init: CallInit = { callSignal };
-  return init;
+export function abortedBy(callSignal: AbortSignal): object {
+  return { callSignal } satisfies CallInit;
 }
 
 interface CallInit {

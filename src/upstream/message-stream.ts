@@ -43,6 +43,8 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
   readonly requestId: string | undefined;
   /** What has been read of the answer. */
   readonly answer: Answer;
+  /** Is called when the answer has been read to its end. */
+  onComplete: () => void = () => {};
   readonly #source: ByteSource;
   readonly #decoder = new SseDecoder();
   #chunks: Uint8Array[] = [];
@@ -117,7 +119,10 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
     this.#reader = undefined;
     if (value !== undefined) reader.resolve({ done: false, value });
     else if (this.#failure !== undefined) reader.reject(this.#failure);
-    else reader.resolve({ done: true, value: undefined });
+    else {
+      this.onComplete();
+      reader.resolve({ done: true, value: undefined });
+    }
   };
 
   /** Undefined: nothing has arrived that could be handed on. */

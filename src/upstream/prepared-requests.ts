@@ -1,8 +1,11 @@
 import { type Anthropic, APIError } from "@anthropic-ai/sdk";
 import type { MessageCreateParamsStreaming } from "@anthropic-ai/sdk/resources/messages";
 import type { Credential } from "../config/credential.ts";
-import { fetchOptionsOf } from "./dispatch-fetch.ts";
+import { abortedBy } from "./dispatch-fetch.ts";
 import type { UpstreamOptions } from "./upstream.ts";
+
+/** How many kinds of requests are remembered: callers may name any model. */
+const MAX_SEEN = 1_000;
 
 interface Prepared {
   readonly apiKey: string;
@@ -20,6 +23,7 @@ export class PreparedRequests {
   readonly #credential: Credential;
   readonly #fetch: typeof fetch;
   #prepared: Prepared | undefined;
+  readonly #seen = new Set<string>();
 
   constructor(credential: Credential, fetchFunction: typeof fetch) {
     this.#credential = credential;
@@ -39,6 +43,7 @@ export class PreparedRequests {
   ): Promise<Response | undefined> {
     if (this.#credential.kind !== "apiKey" || betas.length > 0) return undefined;
     if (params.user_profile_id !== undefined || params.workspace_id !== undefined) return undefined;
+    if (this.#isNew(`${params.model} ${params.thinking?.type}`)) return undefined;
     const apiKey = await this.#credential.apiKey.read().catch(() => undefined);
     if (apiKey === undefined) return undefined;
     if (this.#prepared?.apiKey !== apiKey) this.#prepared = await prepare(client, apiKey);
@@ -47,12 +52,20 @@ export class PreparedRequests {
       method: "POST",
       headers: headers as never,
       body: JSON.stringify(params),
-      ...fetchOptionsOf(signal),
+      ...abortedBy(signal),
     });
     if (response.ok) return response;
     const text = await response.text();
     const body = parsed(text);
     throw APIError.generate(response.status, body, body === undefined ? text : undefined, response.headers);
+  }
+
+  /** Whether a kind of request is seen for the first time: the SDK warns of models that will be retired. */
+  #isNew(kind: string): boolean {
+    if (this.#seen.has(kind)) return false;
+    if (this.#seen.size >= MAX_SEEN) this.#seen.clear();
+    this.#seen.add(kind);
+    return true;
   }
 }
 

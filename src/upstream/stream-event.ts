@@ -29,11 +29,15 @@ export function textMember(deltaType: unknown): string | undefined {
  * one takes a quarter of the time of parsing it.
  */
 const PLAIN_DELTA =
-  /^\{"type":"content_block_delta","index":(\d{1,6}),"delta":\{"type":"([a-z_]+)","([a-z_]+)":"([^"\\\p{Cc}]*)"\}\}$/u;
+  /^\{"type":"content_block_delta","index":(0|[1-9]\d{0,5}),"delta":\{"type":"([a-z_]+)","([a-z_]+)":"([^"\\\p{Cc}]*)"\}\}$/u;
+
+/** For longer texts the engine of regular expressions may run out of stack. */
+const MAX_PLAIN_LENGTH = 64 * 1024;
 
 /** An event from its JSON text. Throws when it is none. */
 export function parseEvent(json: string): StreamEvent {
-  const [, index, type, member = "", text = ""] = PLAIN_DELTA.exec(json) ?? [];
+  const plain = json.length <= MAX_PLAIN_LENGTH ? PLAIN_DELTA.exec(json) : null;
+  const [, index, type, member = "", text = ""] = plain ?? [];
   if (type !== undefined && textMember(type) === member) return textDelta(Number(index), type, member, text);
   const event = JSON.parse(json) as RawMessageStreamEvent;
   if (typeof event?.type !== "string") throw new TypeError("an event without a type");
@@ -63,7 +67,9 @@ export function join(last: StreamEvent | undefined, { event, json }: StreamEvent
 function isPlainDelta(event: RawMessageStreamEvent): boolean {
   if (event.type !== "content_block_delta" || hasMoreThan(event, 3)) return false;
   const { delta } = event;
-  return delta !== null && typeof delta === "object" && textMember(delta.type) !== undefined && !hasMoreThan(delta, 2);
+  if (delta === null || typeof delta !== "object" || hasMoreThan(delta, 2)) return false;
+  const member = textMember(delta.type);
+  return member !== undefined && typeof (delta as unknown as Record<string, unknown>)[member] === "string";
 }
 
 function hasMoreThan(value: object, count: number): boolean {

@@ -24,9 +24,6 @@ const TEXT_TAGS: Readonly<Record<string, number | undefined>> = {
 /** The most bytes that a delta has besides its text: four tags, and four numbers of five bytes at the most. */
 const MAX_OVERHEAD = 4 + 4 * 5;
 
-/** The most bytes that a character of a string has in UTF-8. */
-const MAX_CHARACTER_BYTES = 3;
-
 /**
  * Serialises a StreamChatResponse that is a plain delta, as nearly all are, to the same bytes as `toBinary`, which takes
  * five times as long and two buffers for each.
@@ -38,11 +35,12 @@ export function writeDelta(message: Message, target: Buffer, start: number): num
   if (event.case !== "contentBlockDelta" || extraJson !== "" || $unknown !== undefined) return undefined;
   const { index, delta } = event.value;
   const textTag = TEXT_TAGS[delta.case ?? ""];
-  if (textTag === undefined || typeof delta.value !== "string" || index < 0) return undefined;
+  if (textTag === undefined || typeof delta.value !== "string") return undefined;
+  if (!isPlain(sequence) || !isPlain(index)) return undefined;
   const text = delta.value;
-  if (start + MAX_OVERHEAD + text.length * MAX_CHARACTER_BYTES > target.length) return undefined;
-
   const textBytes = Buffer.byteLength(text);
+  if (start + MAX_OVERHEAD + textBytes > target.length) return undefined;
+
   const indexBytes = index === 0 ? 0 : 1 + varintBytes(index);
   let at = start;
   if (sequence !== 0) {
@@ -58,6 +56,11 @@ export function writeDelta(message: Message, target: Buffer, start: number): num
   target[at++] = textTag;
   at = writeVarint(target, at, textBytes);
   return at + target.write(text, at);
+}
+
+/** Whether a number is an int32 that is not negative: others have another form, or none. */
+function isPlain(value: number): boolean {
+  return value >= 0 && (value | 0) === value;
 }
 
 function varintBytes(value: number): number {
