@@ -179,6 +179,7 @@ class GrpcCall implements Call {
   }
 
   #run(bytes: Uint8Array): void {
+    if (this.#out.hasEnded) return;
     const { input } = this.#method.desc;
     let message: Message;
     try {
