@@ -26,7 +26,7 @@ export function grpcTimeout(header: string | undefined, limits: DeadlineLimits |
   if (header === undefined) return { timeoutMs: limits?.defaultMs };
   const { timeoutMs, error } = parseGrpcTimeout(header, Number.POSITIVE_INFINITY);
   if (timeoutMs === undefined) return { timeoutMs: limits?.defaultMs, error };
-  return { timeoutMs: Math.ceil(Math.min(timeoutMs, limits?.maxMs ?? LONGEST_TIMER_MS)) };
+  return { timeoutMs: bounded(timeoutMs, limits?.maxMs ?? LONGEST_TIMER_MS) };
 }
 
 /**
@@ -46,7 +46,12 @@ export function boundDeadline(
   const parse = isGrpc ? parseGrpcTimeout : parseConnectTimeout;
   const asked = typeof value === "string" ? parse(value, Number.POSITIVE_INFINITY) : { timeoutMs: limits.defaultMs };
   if (asked.timeoutMs === undefined) return undefined;
-  const bounded = Math.ceil(Math.min(asked.timeoutMs, limits.maxMs));
-  headers[name] = isGrpc ? `${bounded}m` : String(bounded);
-  return bounded;
+  const timeoutMs = bounded(asked.timeoutMs, limits.maxMs);
+  headers[name] = isGrpc ? `${timeoutMs}m` : String(timeoutMs);
+  return timeoutMs;
+}
+
+/** In whole milliseconds, so that it can be told in a header. */
+function bounded(askedMs: number, maxMs: number): number {
+  return Math.ceil(Math.min(askedMs, maxMs));
 }

@@ -19,12 +19,12 @@ export class EnvelopeWriter {
   readonly #write: WriteMessage | undefined;
   #buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
 
-  /** @param write serialises the most common messages faster. Only if `binary`. */
-  constructor(desc: DescMessage, binary: boolean, write: WriteMessage | undefined) {
+  /** @param write serialises the most common messages faster, in binary form. */
+  constructor(desc: DescMessage, binary: boolean, write?: WriteMessage) {
     this.#encode = binary
       ? (message) => toBinary(desc, message)
       : (message) => Buffer.from(toJsonString(desc, message));
-    this.#write = binary ? write : undefined;
+    this.#write = write;
   }
 
   /** Serialises messages until the chunk is full: nearly always all of them. Returns the chunk, and how many are in it. */

@@ -53,9 +53,14 @@ export type GrpcHandler = (request: GrpcRequest) => void;
 export function createGrpcHandler(method: Method, options: ServeOptions): GrpcHandler {
   const { output } = method.desc;
   const write = isUnary(method) ? undefined : method.write;
-  const writers = {
-    binary: new EnvelopeWriter(output, true, write),
-    json: new EnvelopeWriter(output, false, undefined),
+  const acceptEncoding = options.acceptCompression.map(({ name }) => name).join(",");
+  const form = (contentType: string, writer: EnvelopeWriter): Form => ({
+    header: { "content-type": contentType, "grpc-accept-encoding": acceptEncoding },
+    writer,
+  });
+  const forms = {
+    binary: form(contentTypeProto, new EnvelopeWriter(output, true, write)),
+    json: form(contentTypeJson, new EnvelopeWriter(output, false)),
   };
   const running = new Set<GrpcCall>();
   const { shutdownSignal } = options;
@@ -64,7 +69,7 @@ export function createGrpcHandler(method: Method, options: ServeOptions): GrpcHa
   });
   return (request) => {
     const { stream, requestTimeoutMs } = request;
-    const call = new GrpcCall(method, options, writers, request);
+    const call = new GrpcCall(method, options, forms, request);
     running.add(call);
     limitBodyTime(stream, requestTimeoutMs, (error) => call.refuse(error));
     stream.once("close", () => {
@@ -74,10 +79,10 @@ export function createGrpcHandler(method: Method, options: ServeOptions): GrpcHa
   };
 }
 
-/** Serialise the messages of all calls of a method, in either form. */
-interface Writers {
-  readonly binary: EnvelopeWriter;
-  readonly json: EnvelopeWriter;
+/** What all responses of a method have in common that are in the same form, binary or JSON. */
+interface Form {
+  readonly header: OutgoingHttpHeaders;
+  readonly writer: EnvelopeWriter;
 }
 
 /** A call from its header to its end. */
@@ -97,7 +102,7 @@ class GrpcCall implements Call {
   constructor(
     method: Method,
     options: ServeOptions,
-    writers: Writers,
+    forms: { readonly binary: Form; readonly json: Form },
     { stream, headers, record, timeout, responseHeader }: GrpcRequest,
   ) {
     this.record = record;
@@ -105,14 +110,8 @@ class GrpcCall implements Call {
     this.#options = options;
     this.#isBinary = parseContentType(headers["content-type"] ?? "")?.binary ?? true;
     this.#encoding = headers["grpc-encoding"] as string | undefined;
-    const header = {
-      "content-type": this.#isBinary ? contentTypeProto : contentTypeJson,
-      "grpc-accept-encoding": options.acceptCompression.map(({ name }) => name).join(","),
-      ...responseHeader,
-    };
-    this.#out = new GrpcOutput(stream, this.#isBinary ? writers.binary : writers.json, header, (error) =>
-      callFailure(this, error),
-    );
+    const { header, writer } = this.#isBinary ? forms.binary : forms.json;
+    this.#out = new GrpcOutput(stream, writer, { ...header, ...responseHeader }, (error) => callFailure(this, error));
     const { timeoutMs } = timeout;
     this.deadline = performance.now() + (timeoutMs ?? Number.POSITIVE_INFINITY);
     if (timeoutMs !== undefined) this.#timer = setTimeout(() => this.#expire(stream), timeoutMs);

@@ -1,4 +1,4 @@
-import { elements, membersOfValid as members } from "./raw-json.ts";
+import { elements, membersOfValid } from "./raw-json.ts";
 import type { StreamEvent } from "./stream-event.ts";
 import { TextBuilder } from "./text-builder.ts";
 
@@ -94,20 +94,20 @@ export class Answer {
       }
       case "content_block_start":
         if (event.index !== this.#blocks.length) throw new TypeError(`content block ${event.index} is out of order`);
-        this.#blocks.push(new AnswerBlock(members(part(json, "content_block")), this.#omitContent));
+        this.#blocks.push(new AnswerBlock(membersOfValid(part(json, "content_block")), this.#omitContent));
         break;
       case "content_block_stop":
         this.#block(event.index);
         break;
       case "message_start": {
-        const message = members(part(json, "message"));
+        const message = membersOfValid(part(json, "message"));
         if (elements(message.get("content") ?? "[]").length > 0) throw new TypeError("an answer begins with content");
         this.#merge(message);
         break;
       }
       case "message_delta": {
-        const { delta, usage, type: _, ...others } = Object.fromEntries(members(json));
-        this.#merge(new Map([...members(delta ?? "{}"), ...Object.entries(others)]));
+        const { delta, usage, type: _, ...others } = Object.fromEntries(membersOfValid(json));
+        this.#merge(new Map([...membersOfValid(delta ?? "{}"), ...Object.entries(others)]));
         if (usage !== undefined) {
           this.#mergeUsage(usage);
           this.#outputIsCounted = true;
@@ -131,7 +131,7 @@ export class Answer {
   /** Usage is cumulative: a number that is told again replaces the one before, and `null` tells nothing. */
   #mergeUsage(text: string): void {
     this.#toldUsage = undefined;
-    for (const [name, value] of members(text)) {
+    for (const [name, value] of membersOfValid(text)) {
       if (value !== "null" || !this.#usage.has(name)) this.#usage.set(name, value);
     }
   }
@@ -195,7 +195,7 @@ class AnswerBlock {
 /** The exact text of a part of an object, found by the names of members. */
 function part(json: string, ...path: readonly string[]): string {
   return path.reduce((text, name) => {
-    const value = members(text).get(name);
+    const value = membersOfValid(text).get(name);
     if (value === undefined) throw new TypeError(`no ${name}`);
     return value;
   }, json);

@@ -141,15 +141,15 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
 
   /** Decodes what has arrived, in nearly all cases all of it. */
   #read(): readonly StreamEvent[] {
-    let batch: StreamEvent[] = [];
+    const batch: StreamEvent[] = [];
     try {
       this.#decoder.decode(this.#takeBytes(), (data) => this.#take(data, batch));
     } catch (error) {
       this.#fail(isTelling(error) ? error : malformed(error, this.requestId));
     }
-    batch = this.#added(batch);
+    const added = this.#added(batch);
     this.#regulate();
-    return batch;
+    return added;
   }
 
   /** Takes what is to be decoded next. Claude's chunks are small: to decode each would cost more than to join them. */

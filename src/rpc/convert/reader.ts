@@ -1,4 +1,4 @@
-import { elements, membersOfValid, objectText } from "../../upstream/raw-json.ts";
+import { elements, membersOfValid, objectText, parseValid } from "../../upstream/raw-json.ts";
 
 /** A member of Claude's JSON has another type than the proto has room for. */
 export class Mismatch extends Error {
@@ -109,15 +109,8 @@ export class Reader {
 
   #value(name: string): unknown {
     const text = this.raw(name);
-    return text === undefined ? undefined : parsed(text);
+    return text === undefined ? undefined : parseValid(text);
   }
-}
-
-const QUOTE = 0x22;
-
-/** The value of valid JSON. A plain string, the most common value, is not parsed. */
-function parsed(text: string): unknown {
-  return text.charCodeAt(0) === QUOTE && !text.includes("\\") ? text.slice(1, -1) : JSON.parse(text);
 }
 
 function object(text: string): ReadonlyMap<string, string> {

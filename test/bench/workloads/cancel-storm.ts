@@ -3,6 +3,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { now, TokenCounter } from "../load/tokens.ts";
 import type { Upstream } from "../load/upstream.ts";
 import type { Subject } from "../servers/subjects.ts";
+import { quantile } from "../statistics.ts";
+import { openLiveStreams } from "./live-streams.ts";
 
 export interface CancelStorm {
   /** Calls that go on all the time. */
@@ -20,7 +22,6 @@ export interface CancelStormResult {
   /** Time from the cancellation to that, in microseconds. */
   readonly p50: number;
   readonly p99: number;
-  readonly max: number;
   /** How late the tokens of the other streams came, in microseconds. */
   readonly liveP99: number;
 }
@@ -40,17 +41,7 @@ export async function cancelStorm(
   upstream: Upstream,
   { streams, perSecond, durationMs }: CancelStorm,
 ): Promise<CancelStormResult> {
-  upstream.plan = { kind: "paced", intervalMs: INTERVAL_MS };
-  const caller = await subject.open();
-  const live = new TokenCounter();
-  let broken = 0;
-  const cancels = Array.from({ length: streams }, () =>
-    caller.call("stream", live, "", () => {
-      broken++;
-    }),
-  );
-  while (upstream.open < streams) await sleep(50);
-
+  const { caller, counter: live, end } = await openLiveStreams(subject, upstream, { streams, intervalMs: INTERVAL_MS });
   const cancelledAt = new Map<string, number>();
   const reached = new Set<string>();
   const times: number[] = [];
@@ -86,22 +77,14 @@ export async function cancelStorm(
   const late = live.take();
   const waitUntil = performance.now() + LAST_MS;
   while (times.length < reached.size && performance.now() < waitUntil) await sleep(20);
-  if (broken > 0) throw new Error(`${subject.name}: ${broken} of the other streams were broken off`);
   upstream.onRequest = () => {};
-  for (const cancel of cancels) cancel();
-  caller.close();
-  while (upstream.open > 0) {
-    upstream.finish();
-    await sleep(50);
-  }
+  await end();
   times.sort((a, b) => a - b);
-  const at = (share: number) => times[Math.min(times.length - 1, Math.floor(times.length * share))] ?? Number.NaN;
   return {
     cancelled: reached.size,
     closed: times.length,
-    p50: at(0.5),
-    p99: at(0.99),
-    max: at(1),
-    liveP99: late[Math.floor(late.length * 0.99)] ?? Number.NaN,
+    p50: quantile(times, 0.5),
+    p99: quantile(times, 0.99),
+    liveP99: quantile(late, 0.99),
   };
 }

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { TokenCounter } from "../load/tokens.ts";
 import type { Upstream } from "../load/upstream.ts";
 import type { Subject } from "../servers/subjects.ts";
+import { quantile } from "../statistics.ts";
+import { openLiveStreams } from "./live-streams.ts";
 
 export interface Paced {
   readonly streams: number;
@@ -22,8 +23,7 @@ export interface PacedResult {
   readonly p99: number;
 }
 
-/** How long the calls may take to begin, and to come to a steady pace, in milliseconds. */
-const BEGIN_MS = 10_000;
+/** How long the calls may take to come to a steady pace, in milliseconds. */
 const SETTLE_MS = 1_000;
 
 /** Streams that all go on at the pace of a model, and how late their tokens come. */
@@ -32,16 +32,7 @@ export async function paced(
   upstream: Upstream,
   { streams, intervalMs, durationMs }: Paced,
 ): Promise<PacedResult> {
-  upstream.plan = { kind: "paced", intervalMs };
-  const caller = await subject.open();
-  const counter = new TokenCounter();
-  let ended = 0;
-  const cancels = Array.from({ length: streams }, () =>
-    caller.call("stream", counter, "", () => {
-      ended++;
-    }),
-  );
-  for (const end = performance.now() + BEGIN_MS; upstream.open < streams && performance.now() < end; ) await sleep(50);
+  const { counter, end } = await openLiveStreams(subject, upstream, { streams, intervalMs });
   await sleep(SETTLE_MS);
   const before = { sent: upstream.sent, delivered: counter.count, ...(await subject.server.usage()) };
   counter.measure();
@@ -50,13 +41,6 @@ export async function paced(
   const delivered = counter.count - before.delivered;
   const { cpu } = await subject.server.usage();
   const late = counter.take();
-  if (ended > 0 || upstream.open < streams) throw new Error(`${subject.name}: not all streams have gone on`);
-  for (const cancel of cancels) cancel();
-  caller.close();
-  while (upstream.open > 0) {
-    upstream.finish();
-    await sleep(50);
-  }
-  const at = (share: number) => late[Math.floor(late.length * share)] ?? Number.POSITIVE_INFINITY;
-  return { sent, delivered, cpu: cpu - before.cpu, p50: at(0.5), p99: at(0.99) };
+  await end();
+  return { sent, delivered, cpu: cpu - before.cpu, p50: quantile(late, 0.5), p99: quantile(late, 0.99) };
 }
