@@ -4,7 +4,7 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { ChatRequest, ChatResponse, Heartbeat, StreamChatResponse } from "./chat_service_pb.js";
+import type { ChatRequest, ChatResponse, Heartbeat, StopReason, StreamChatResponse } from "./chat_service_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { ToolResultBlock } from "./content_pb.js";
 import type { Status } from "../../google/rpc/status_pb.js";
@@ -36,7 +36,7 @@ export declare type RunAgentRequest = Message<"parley.v1.RunAgentRequest"> & {
   budget?: Budget | undefined;
 
   /**
-   * What becomes of the run when the caller hangs up.
+   * What becomes of the run when the caller hangs up, or the deadline of the call passes.
    *
    * @generated from field: parley.v1.DisconnectPolicy disconnect_policy = 3;
    */
@@ -57,49 +57,52 @@ export declare type RunAgentRequest = Message<"parley.v1.RunAgentRequest"> & {
 export declare const RunAgentRequestSchema: GenMessage<RunAgentRequest>;
 
 /**
- * What a run may use. When the first of these is used up Claude gets one last turn, without tools, to give its best
- * answer; the run then ends in RUN_STATE_BUDGET_EXHAUSTED. A field that is unset means the service's default.
+ * What a run may use. When it would need more of one of these, Claude gets one last turn on top, without tools, to give its
+ * best answer, and the run ends in RUN_STATE_BUDGET_EXHAUSTED. A field that is unset means the service's default. What is
+ * more than the service's caps is cut to them.
  *
  * @generated from message parley.v1.Budget
  */
 export declare type Budget = Message<"parley.v1.Budget"> & {
   /**
-   * Turns. Default 10.
+   * Turns in which Claude may call tools. Default 10.
    *
    * @generated from field: optional int32 max_turns = 1;
    */
   maxTurns?: number | undefined;
 
   /**
-   * Tool calls, over all turns. 0: none.
+   * Tool calls, over all turns. 0: none. Calls that are too many are not made, and Claude is told so.
    *
    * @generated from field: optional int32 max_tool_calls = 2;
    */
   maxToolCalls?: number | undefined;
 
   /**
-   * Tokens that Claude generates, over all turns.
+   * Tokens that Claude generates, over all turns. A turn gets no more than what is left.
    *
    * @generated from field: optional int64 max_output_tokens = 3;
    */
   maxOutputTokens?: bigint | undefined;
 
   /**
-   * Cost in millionths of a US dollar, over all turns.
+   * Cost in millionths of a US dollar, over all turns. INVALID_ARGUMENT when the configuration has no price for a model
+   * that may be asked.
    *
    * @generated from field: optional int64 max_cost_micros_usd = 4;
    */
   maxCostMicrosUsd?: bigint | undefined;
 
   /**
-   * Time.
+   * Time in which Claude and tools are at work. Waiting for the caller to act is not counted.
    *
    * @generated from field: google.protobuf.Duration max_duration = 5;
    */
   maxDuration?: Duration | undefined;
 
   /**
-   * Part of the call's deadline that is held back for the last answer. 0: none.
+   * Part of the call's deadline that is held back for the last answer; it must be shorter than the deadline. 0: none. A
+   * run without a caller, or that goes on without one, gets it on top of `max_duration`.
    *
    * @generated from field: google.protobuf.Duration deadline_reserve = 6;
    */
@@ -146,7 +149,8 @@ export declare type AgentEvent = Message<"parley.v1.AgentEvent"> & {
   runId: string;
 
   /**
-   * Number of the event in the run: from 1, without gaps.
+   * Number of the event in the run: from 1, without gaps. A heartbeat is no event of the run but of the call: it has the
+   * number of the event before it.
    *
    * @generated from field: int32 sequence = 2;
    */
@@ -229,7 +233,7 @@ export declare type AgentEvent = Message<"parley.v1.AgentEvent"> & {
     case: "actionRequired";
   } | {
     /**
-     * A turn ended.
+     * A turn ended. If `message_stop` did not come before it, the turn was cut, and Claude will not see what it wrote.
      *
      * @generated from field: parley.v1.TurnFinished turn_finished = 12;
      */
@@ -237,7 +241,7 @@ export declare type AgentEvent = Message<"parley.v1.AgentEvent"> & {
     case: "turnFinished";
   } | {
     /**
-     * The run ended. Always the last.
+     * The run ended. The last, unless the run is resumed.
      *
      * @generated from field: parley.v1.RunFinished run_finished = 13;
      */
@@ -251,6 +255,14 @@ export declare type AgentEvent = Message<"parley.v1.AgentEvent"> & {
      */
     value: Heartbeat;
     case: "heartbeat";
+  } | {
+    /**
+     * The run was resumed.
+     *
+     * @generated from field: parley.v1.RunResumed run_resumed = 15;
+     */
+    value: RunResumed;
+    case: "runResumed";
   } | { case: undefined; value?: undefined };
 };
 
@@ -281,6 +293,26 @@ export declare type RunStarted = Message<"parley.v1.RunStarted"> & {
 export declare const RunStartedSchema: GenMessage<RunStarted>;
 
 /**
+ * The run was resumed: it goes on from its last checkpoint.
+ *
+ * @generated from message parley.v1.RunResumed
+ */
+export declare type RunResumed = Message<"parley.v1.RunResumed"> & {
+  /**
+   * The run.
+   *
+   * @generated from field: parley.v1.Run run = 1;
+   */
+  run?: Run | undefined;
+};
+
+/**
+ * Describes the message parley.v1.RunResumed.
+ * Use `create(RunResumedSchema)` to create a new message.
+ */
+export declare const RunResumedSchema: GenMessage<RunResumed>;
+
+/**
  * A turn began.
  *
  * @generated from message parley.v1.TurnStarted
@@ -292,6 +324,13 @@ export declare type TurnStarted = Message<"parley.v1.TurnStarted"> & {
    * @generated from field: int32 turn = 1;
    */
   turn: number;
+
+  /**
+   * The budget that is used up, when this is the last turn because of it: Claude cannot call tools.
+   *
+   * @generated from field: parley.v1.BudgetKind exhausted_budget = 2;
+   */
+  exhaustedBudget: BudgetKind;
 };
 
 /**
@@ -503,6 +542,20 @@ export declare type TurnFinished = Message<"parley.v1.TurnFinished"> & {
    * @generated from field: parley.v1.Usage usage = 2;
    */
   usage?: Usage | undefined;
+
+  /**
+   * Why Claude stopped. Not set when the turn was cut.
+   *
+   * @generated from field: parley.v1.StopReason stop_reason = 3;
+   */
+  stopReason: StopReason;
+
+  /**
+   * The same in Claude's own word.
+   *
+   * @generated from field: string raw_stop_reason = 4;
+   */
+  rawStopReason: string;
 };
 
 /**
@@ -641,6 +694,13 @@ export declare type Run = Message<"parley.v1.Run"> & {
    * @generated from field: map<string, string> labels = 14;
    */
   labels: { [key: string]: string };
+
+  /**
+   * What the run waits for, in RUN_STATE_REQUIRES_ACTION, as far as it is not answered.
+   *
+   * @generated from field: repeated parley.v1.PendingAction pending_actions = 15;
+   */
+  pendingActions: PendingAction[];
 };
 
 /**
@@ -717,7 +777,8 @@ export declare type AttachRunRequest = Message<"parley.v1.AttachRunRequest"> & {
   afterSequence: number;
 
   /**
-   * Sends content blocks that are complete as one start, one delta and one stop. Sequence numbers then have gaps.
+   * Joins the deltas of each text among the events that are replayed: a block comes as one start, one delta and one stop.
+   * A delta then has the sequence number of the last one in it, so that the numbers have gaps.
    *
    * @generated from field: bool coalesce_replay = 3;
    */
@@ -913,7 +974,7 @@ export declare type CancelRunResponse = Message<"parley.v1.CancelRunResponse"> &
 export declare const CancelRunResponseSchema: GenMessage<CancelRunResponse>;
 
 /**
- * Answers to the actions that a run waits for.
+ * Answers to the actions that a run waits for. If one of them cannot be taken, none is.
  *
  * @generated from message parley.v1.SubmitToolResultsRequest
  */
@@ -1043,7 +1104,8 @@ export declare type ResumeRunRequest = Message<"parley.v1.ResumeRunRequest"> & {
   runId: string;
 
   /**
-   * What it may use on top of what it had. Unset, as a whole or in a field: nothing more.
+   * What it may use on top of what it had. Unset, as a whole or in a field: nothing more. The budget that was exhausted
+   * must get more, or the call is INVALID_ARGUMENT. `deadline_reserve` is that of this call.
    *
    * @generated from field: parley.v1.Budget additional_budget = 2;
    */
@@ -1077,7 +1139,8 @@ export declare type ResumeRunResponse = Message<"parley.v1.ResumeRunResponse"> &
 export declare const ResumeRunResponseSchema: GenMessage<ResumeRunResponse>;
 
 /**
- * What becomes of a run when its caller hangs up.
+ * What becomes of a run when its caller hangs up or the deadline of the call passes: a caller that cancels its call cannot
+ * be told from one that loses its connection.
  *
  * @generated from enum parley.v1.DisconnectPolicy
  */
@@ -1298,7 +1361,9 @@ export declare const AgentService: GenService<{
   /**
    * Starts a run and streams its events until it ends or needs the caller to act.
    *
-   * A run that fails sends `run_finished` and then a status that is not OK. A run that exhausts a budget ends OK.
+   * A run that fails sends `run_finished` and then a status that is not OK. A run that exhausts a budget ends OK. A run
+   * that needs the caller to act sends `action_required` as its last event and ends OK: SubmitToolResults lets it go on,
+   * and AttachRun follows it further.
    *
    * @generated from rpc parley.v1.AgentService.RunAgent
    */
@@ -1318,7 +1383,8 @@ export declare const AgentService: GenService<{
     output: typeof CreateRunResponseSchema;
   },
   /**
-   * Sends the events of a run after a sequence number, then follows it live. Any number of callers may watch a run.
+   * Sends the events of a run after a sequence number, then follows it live until it ends, also while it waits for the
+   * caller to act. Any number of callers may watch a run. Ends OK however the run has ended, which `run_finished` tells.
    *
    * @generated from rpc parley.v1.AgentService.AttachRun
    */
@@ -1358,7 +1424,8 @@ export declare const AgentService: GenService<{
     output: typeof CancelRunResponseSchema;
   },
   /**
-   * Answers the actions that a run in RUN_STATE_REQUIRES_ACTION waits for. It goes on when all are answered.
+   * Answers the actions that a run in RUN_STATE_REQUIRES_ACTION waits for. It goes on when all are answered. To give the
+   * same answer again is OK and has no effect; another one than before is FAILED_PRECONDITION.
    *
    * @generated from rpc parley.v1.AgentService.SubmitToolResults
    */
@@ -1368,7 +1435,11 @@ export declare const AgentService: GenService<{
     output: typeof SubmitToolResultsResponseSchema;
   },
   /**
-   * Continues a run from its last complete turn, after its budget was exhausted or it was interrupted.
+   * Continues a run after its budget was exhausted or it was interrupted, and streams its events as RunAgent does.
+   *
+   * It goes on from its last checkpoint: what Claude and the tools had completed by then. The last answer of a run whose
+   * budget was exhausted is not a part of that. Tool calls that were interrupted are made again if they change nothing
+   * or may be repeated; of others Claude is told that they were interrupted.
    *
    * @generated from rpc parley.v1.AgentService.ResumeRun
    */

@@ -84,7 +84,8 @@ export declare type ChatRequest = Message<"parley.v1.ChatRequest"> & {
   toolChoice?: ToolChoice | undefined;
 
   /**
-   * Lets Claude place a prompt-cache breakpoint at the end of the request. Unset: no breakpoint but those on blocks.
+   * Lets Claude place a prompt-cache breakpoint at the end of the request. Unset: no breakpoint but those on blocks and
+   * those that Parley sets, see `disable_prompt_caching`.
    *
    * @generated from field: parley.v1.CacheControl cache_control = 10;
    */
@@ -191,6 +192,14 @@ export declare type ChatRequest = Message<"parley.v1.ChatRequest"> & {
    * @generated from field: bool disable_fallback = 24;
    */
   disableFallback: boolean;
+
+  /**
+   * Lets Parley set no prompt-cache breakpoints. Otherwise it sets some in runs, and after tools and system prompts that are
+   * long, unless there is a `cache_control` anywhere in the request.
+   *
+   * @generated from field: bool disable_prompt_caching = 25;
+   */
+  disablePromptCaching: boolean;
 };
 
 /**
@@ -418,7 +427,7 @@ export declare type ToolDefinition = Message<"parley.v1.ToolDefinition"> & {
     case: "custom";
   } | {
     /**
-     * Name of a tool that Parley runs. ToolService lists them.
+     * Name of a tool that Parley runs, in runs (see AgentService). ToolService lists them.
      *
      * @generated from field: string registered_tool = 2;
      */

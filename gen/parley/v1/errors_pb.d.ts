@@ -222,6 +222,27 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_NOT_FOUND = 22;
    */
   NOT_FOUND = 22,
+
+  /**
+   * FAILED_PRECONDITION: the run does not wait for this answer: it has had another one, or has ended.
+   *
+   * @generated from enum value: ERROR_REASON_RUN_NOT_WAITING = 23;
+   */
+  RUN_NOT_WAITING = 23,
+
+  /**
+   * RESOURCE_EXHAUSTED: as many runs are active as this replica takes. Another one may have room.
+   *
+   * @generated from enum value: ERROR_REASON_RUN_LIMIT_REACHED = 24;
+   */
+  RUN_LIMIT_REACHED = 24,
+
+  /**
+   * ABORTED: a run waited for the caller to act, and nobody did in time.
+   *
+   * @generated from enum value: ERROR_REASON_ACTION_EXPIRED = 25;
+   */
+  ACTION_EXPIRED = 25,
 }
 
 /**
