@@ -1,26 +1,16 @@
 import { z } from "zod";
+import { pricesSchema } from "./prices-schema.ts";
+import { section, sectionError, text, texts } from "./sections.ts";
+import { toolsSchema } from "./tools-schema.ts";
 import { count, duration, size } from "./units.ts";
 
 /** The least severe lines that are logged, from most to least of them. */
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-const text = z
-  .string({ error: ({ input }) => (input === undefined ? "must be set" : "must be a text") })
-  .min(1, "must not be empty");
-const texts = z.array(text, "must be a list of texts");
-
 const origin = text.refine((value) => value === "*" || URL.parse(value)?.origin === value, {
   error: ({ input }) => `must be an origin such as https://app.example, or *, but is ${JSON.stringify(input)}`,
 });
-
-/** An object with a fixed set of members, all of which have defaults. Empty, it is `null` in YAML. */
-function section<S extends z.ZodRawShape>(shape: S) {
-  return z.preprocess((value) => value ?? {}, z.strictObject(shape, { error: sectionError }));
-}
-
-const sectionError: z.core.$ZodErrorMap = (issue) =>
-  issue.code === "unrecognized_keys" ? undefined : "must be a mapping of names to values";
 
 /** The YAML file. Every name has a default, and a name that is not here is refused. */
 export const fileSchema = section({
@@ -43,6 +33,12 @@ export const fileSchema = section({
     firstByteTimeout: duration("100ms", "1h").prefault("60s"),
     /** How long Claude may be silent in the middle of an answer. It sends a ping every few seconds. */
     idleTimeout: duration("100ms", "1h").prefault("60s"),
+    /** Sets prompt-cache breakpoints where the request sets none: in runs, and after prefixes of this size and more. */
+    promptCaching: section({
+      enabled: z.boolean("must be true or false").default(true),
+      /** Tools and system prompt together. Claude caches nothing that is shorter than about 1,024 to 4,096 tokens. */
+      minPrefix: size("0B", "32MiB").prefault("16KiB"),
+    }),
     retry: section({
       /** How often a request is made at the most, the first time included. */
       maxAttempts: count(1, 10).default(3),
@@ -52,6 +48,41 @@ export const fileSchema = section({
       maxDelay: duration("1ms", "10m").prefault("20s"),
     }),
   }),
+  runs: section({
+    /** Budgets of runs that set none. */
+    defaults: section({
+      turns: count(1, 10_000).default(10),
+      toolCalls: count(0, 100_000).default(100),
+      outputTokens: count(1, 1_000_000_000).default(1_000_000),
+      duration: duration("100ms", "24h").prefault("10m"),
+      /** Part of the deadline that is held back for a last answer: at most a fifth of the deadline, by default. */
+      deadlineReserve: duration("0s", "1h").prefault("15s"),
+      /** Tool calls at a time. */
+      parallelToolCalls: count(1, 64).default(8),
+    }),
+    /** Budgets that no request can exceed. */
+    caps: section({
+      turns: count(1, 10_000).default(100),
+      toolCalls: count(0, 100_000).default(1_000),
+      outputTokens: count(1, 1_000_000_000).default(10_000_000),
+      /** In US dollars. Unset: no cap. One needs the price of each model that is asked. */
+      costUsd: z.number("must be a number").positive("must be above 0").optional(),
+      duration: duration("100ms", "24h").prefault("1h"),
+    }),
+    /** Runs at a time in this process. */
+    active: count(1, 100_000).default(1_000),
+    /** How long a run waits for the caller to act. */
+    actionTimeout: duration("1s", "24h").prefault("1h"),
+    /** How long a run and its events are kept when it has ended. */
+    retention: duration("1s", "24h").prefault("1h"),
+    /** The most memory for events of runs. When more are there, the oldest go. */
+    memory: size("64KiB", "64GiB").prefault("256MiB"),
+    /** The most bytes of a tool's result that Claude is given: what is more is cut off. */
+    resultBytes: size("1KiB", "16MiB").prefault("128KiB"),
+  }),
+  tools: toolsSchema,
+  /** What models cost, by their names. */
+  prices: pricesSchema,
   server: section({
     /** Address that both ports listen at. Unset: all addresses. */
     host: text.optional(),
