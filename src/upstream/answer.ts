@@ -1,4 +1,4 @@
-import { elements, membersOfValid } from "./raw-json.ts";
+import { elements, membersOfValid, parseValid } from "./raw-json.ts";
 import type { StreamEvent } from "./stream-event.ts";
 import { TextBuilder } from "./text-builder.ts";
 
@@ -47,6 +47,11 @@ export class Answer {
   /** The content blocks so far, unless they are omitted. The `input` of a tool call may be cut short, and then is no JSON. */
   get blocks(): readonly Members[] {
     return this.#omitContent ? [] : this.#blocks.map((block) => block.members());
+  }
+
+  /** Kind of the content block that has begun last. Undefined: there is none, or it is omitted. */
+  get lastBlockType(): string | undefined {
+    return this.#blocks.at(-1)?.type;
   }
 
   /** What the call has cost so far. The same object until it changes. */
@@ -153,6 +158,11 @@ class AnswerBlock {
   constructor(start: Members, isOmitted: boolean) {
     this.#start = isOmitted ? new Map() : start;
     this.#isOmitted = isOmitted;
+  }
+
+  get type(): string | undefined {
+    const type = this.#start.get("type");
+    return type === undefined ? undefined : String(parseValid(type));
   }
 
   /** Appends to a member that is a text, or to the JSON text of `input`. Returns the number of characters. */

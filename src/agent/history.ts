@@ -1,0 +1,84 @@
+import type {
+  ContentBlockParam,
+  MessageParam,
+  TextBlockParam,
+  ToolResultBlockParam,
+} from "@anthropic-ai/sdk/resources/messages";
+import type { Answer, Members } from "../upstream/answer.ts";
+import { objectText, parseValid, RawJson } from "../upstream/raw-json.ts";
+import type { ToolCall } from "./tool-call.ts";
+
+/** Claude's answer as a message to send back: byte for byte, but for texts that are empty, which Claude refuses. */
+export function assistantMessage(answer: Answer): MessageParam {
+  return { role: "assistant", content: sendable(answer.blocks).map(rawBlock) };
+}
+
+/** The tool calls of an answer, in their order. */
+export function toolCalls(answer: Answer): ToolCall[] {
+  return answer.blocks
+    .filter((block) => textOf(block, "type") === "tool_use")
+    .map((block) => ({
+      id: textOf(block, "id"),
+      name: textOf(block, "name"),
+      inputJson: block.get("input") ?? "{}",
+      toolset: block.has("toolset_name") ? textOf(block, "toolset_name") || undefined : undefined,
+    }));
+}
+
+/** The results of all calls of the message before, in the order of the calls. */
+export function resultsMessage(results: readonly ToolResultBlockParam[]): MessageParam {
+  return { role: "user", content: [...results] };
+}
+
+/**
+ * A history that ends with a word to Claude, in the message that it is to answer. What a paused turn has left open is
+ * taken off its end: only Claude could go on with it, and not after another message.
+ */
+export function withNotice(messages: readonly MessageParam[], notice: string): MessageParam[] {
+  const history = [...messages];
+  for (let last = history.pop(); last !== undefined; last = history.pop()) {
+    const content: ContentBlockParam[] =
+      typeof last.content === "string" ? [{ type: "text", text: last.content }] : [...last.content];
+    const text: TextBlockParam = { type: "text", text: notice };
+    if (last.role === "user") return [...history, { role: "user", content: [...content, text] }];
+    if (last.role === "assistant") while (content.length > 0 && isOpenEnd(content.at(-1))) content.pop();
+    if (content.length === 0) continue;
+    return [...history, { role: last.role, content } as MessageParam, { role: "user", content: [text] }];
+  }
+  throw new TypeError("a history without messages");
+}
+
+function isOpenEnd(block: unknown): boolean {
+  return /^(?:server_tool_use|thinking|redacted_thinking)$/.test(typeOf(block));
+}
+
+function typeOf(block: unknown): string {
+  const plain: unknown = block instanceof RawJson ? JSON.parse(block.text) : block;
+  return (plain as { type?: string } | undefined)?.type ?? "";
+}
+
+function sendable(blocks: readonly Members[]): readonly Members[] {
+  return blocks.filter((block) => textOf(block, "type") !== "text" || textOf(block, "text") !== "");
+}
+
+/** Arguments that are no JSON would make the whole request none. */
+function rawBlock(block: Members) {
+  const input = block.get("input");
+  const valid = input === undefined || isObject(input) ? block : new Map(block).set("input", "{}");
+  return new RawJson(objectText(valid)) as never;
+}
+
+/** Whether a text is the JSON text of an object. */
+export function isObject(json: string): boolean {
+  try {
+    const value: unknown = JSON.parse(json);
+    return typeof value === "object" && value !== null && !Array.isArray(value);
+  } catch {
+    return false;
+  }
+}
+
+function textOf(block: Members, name: string): string {
+  const value = parseValid(block.get(name) ?? '""');
+  return typeof value === "string" ? value : "";
+}

@@ -1,0 +1,92 @@
+import { membersOfValid } from "../upstream/raw-json.ts";
+
+/** What a model costs, in US dollars for a million tokens. */
+export interface ModelPrice {
+  readonly input: number;
+  readonly output: number;
+  /** Unset: a tenth of `input`. */
+  readonly cacheRead?: number | undefined;
+  /** Written with a lifetime of 5 minutes. Unset: 1.25 times `input`. */
+  readonly cacheWrite5m?: number | undefined;
+  /** Written with a lifetime of 1 hour. Unset: twice `input`. */
+  readonly cacheWrite1h?: number | undefined;
+}
+
+/** What dated names have after the name of the model: `-20260901`. */
+const DATE = /-\d{8}$/;
+
+/**
+ * A price in dollars for a million tokens is one in millionths of a dollar for a token. It is counted in whole millionths
+ * of those: sums of fractions such as 0.1 come out a little above what they are, and would be rounded up.
+ */
+const UNITS_PER_MICRO = 1_000_000;
+
+/**
+ * What models cost. Only tokens have a price here: searches of the web, and what Claude takes on top for speed or a region,
+ * are not in the cost.
+ */
+export class PriceTable {
+  readonly #prices: ReadonlyMap<string, Units>;
+
+  constructor(prices: Readonly<Record<string, ModelPrice>>) {
+    this.#prices = new Map(Object.entries(prices).map(([model, price]) => [model, inUnits(price)]));
+  }
+
+  /**
+   * What an answer has cost, in whole millionths of a US dollar, rounded up.
+   *
+   * @param usage members of Claude's usage: the exact JSON text of each.
+   * @returns undefined when the model has no price.
+   */
+  costMicrosUsd(model: string, usage: ReadonlyMap<string, string>): number | undefined {
+    const price = this.#priceOf(model);
+    if (price === undefined) return undefined;
+    const split = usage.get("cache_creation") ?? "";
+    const written = split.startsWith("{") ? membersOfValid(split) : new Map<string, string>();
+    const written1h = count(written, "ephemeral_1h_input_tokens");
+    // What is not told to be written for an hour is not: 5 minutes are the default.
+    const written5m = Math.max(
+      count(written, "ephemeral_5m_input_tokens"),
+      count(usage, "cache_creation_input_tokens") - written1h,
+    );
+    const units =
+      count(usage, "input_tokens") * price.input +
+      count(usage, "output_tokens") * price.output +
+      count(usage, "cache_read_input_tokens") * price.cacheRead +
+      written5m * price.cacheWrite5m +
+      written1h * price.cacheWrite1h;
+    return Math.ceil(units / UNITS_PER_MICRO);
+  }
+
+  /** How many output tokens so much money buys. Infinity when they cost nothing, undefined when they have no price. */
+  outputTokensFor(model: string, microsUsd: number): number | undefined {
+    const price = this.#priceOf(model);
+    if (price === undefined) return undefined;
+    return price.output === 0 ? Number.POSITIVE_INFINITY : Math.floor((microsUsd * UNITS_PER_MICRO) / price.output);
+  }
+
+  /** The price of a model by its name, or by its name without the date: Claude may answer to the one with the other. */
+  #priceOf(model: string): Units | undefined {
+    return this.#prices.get(model) ?? this.#prices.get(model.replace(DATE, ""));
+  }
+}
+
+/** A price with nothing left open, in units for a token. */
+type Units = Readonly<Record<keyof ModelPrice, number>>;
+
+function inUnits({ input, output, cacheRead, cacheWrite5m, cacheWrite1h }: ModelPrice): Units {
+  const units = (price: number) => Math.round(price * UNITS_PER_MICRO);
+  return {
+    input: units(input),
+    output: units(output),
+    cacheRead: units(cacheRead ?? input * 0.1),
+    cacheWrite5m: units(cacheWrite5m ?? input * 1.25),
+    cacheWrite1h: units(cacheWrite1h ?? input * 2),
+  };
+}
+
+/** A number of usage. One that is not told is 0. */
+function count(usage: ReadonlyMap<string, string>, name: string): number {
+  const value = Number(usage.get(name) ?? 0);
+  return Number.isFinite(value) ? value : 0;
+}

@@ -1,0 +1,42 @@
+import type { Answer } from "../upstream/answer.ts";
+import type { StreamEvent } from "../upstream/stream-event.ts";
+import { LinkedAbort } from "./linked-abort.ts";
+import type { RetryLimits } from "./retry.ts";
+import { type TurnDependencies, type TurnProgress, type TurnRequest, turn } from "./turn.ts";
+
+/** The time of a turn was up before Claude had begun its answer. */
+export class OutOfTime extends Error {
+  override readonly name = "OutOfTime";
+}
+
+/**
+ * A turn that is cut when its time is up: unless Claude is writing a text by then, which may be its answer. That goes on,
+ * until something else follows it.
+ *
+ * @throws {OutOfTime} when it is cut; otherwise as `turn` does.
+ */
+export async function* turnInTime(
+  request: TurnRequest,
+  progress: TurnProgress,
+  dependencies: TurnDependencies,
+  { signal, deadline }: RetryLimits,
+): AsyncGenerator<readonly StreamEvent[], void> {
+  let isUp = false;
+  using limit = new LinkedAbort(signal, deadline, () => {
+    isUp = true;
+    if (!isWriting(progress.answer)) limit.abort(new OutOfTime());
+  });
+  try {
+    for await (const batch of await turn(request, progress, dependencies, { signal: limit.signal, deadline })) {
+      yield batch;
+      if (isUp && !isWriting(progress.answer)) throw new OutOfTime();
+    }
+  } catch (error) {
+    if (limit.signal.aborted && !signal.aborted) throw limit.signal.reason;
+    throw error;
+  }
+}
+
+function isWriting({ lastBlockType }: Answer): boolean {
+  return lastBlockType === "text";
+}
