@@ -29,6 +29,15 @@ const reasons: Record<Reason, readonly [code: Code, retryable: boolean]> = {
   STRUCTURED_OUTPUT_INVALID: [Code.FailedPrecondition, false],
   REQUEST_TOO_LARGE: [Code.ResourceExhausted, false],
   NOT_FOUND: [Code.NotFound, false],
+  RUN_NOT_WAITING: [Code.FailedPrecondition, false],
+  RUN_LIMIT_REACHED: [Code.ResourceExhausted, true],
+  ACTION_EXPIRED: [Code.Aborted, false],
+};
+
+/** The limits that are Parley's own. */
+const quotas: Partial<Record<Reason, string>> = {
+  REQUEST_TOO_LARGE: "request-bytes",
+  RUN_LIMIT_REACHED: "active-runs",
 };
 
 /** What UNAVAILABLE callers are told to wait when nothing better is known, in milliseconds. */
@@ -53,10 +62,10 @@ export class ParleyError extends Error implements TellingError {
       message,
       retryable,
       alert: reason === "UPSTREAM_CREDENTIAL_UNAVAILABLE" ? "credential_unavailable" : undefined,
-      retryDelayMs: code === Code.Unavailable ? DEFAULT_RETRY_DELAY_MS : undefined,
+      retryDelayMs: code === Code.Unavailable || reason === "RUN_LIMIT_REACHED" ? DEFAULT_RETRY_DELAY_MS : undefined,
       violations: more.violations,
       resource: more.resource,
-      quota: reason === "REQUEST_TOO_LARGE" ? { subject: "request-bytes", description: message } : undefined,
+      quota: quotas[reason] === undefined ? undefined : { subject: quotas[reason], description: message },
       upstreamRequestId: more.upstreamRequestId,
     };
   }

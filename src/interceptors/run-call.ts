@@ -1,9 +1,9 @@
 import { create, type Message } from "@bufbuild/protobuf";
-import { Code, ConnectError } from "@connectrpc/connect";
+import { Code, type ConnectError } from "@connectrpc/connect";
 import { PartialOutputSchema } from "../../gen/parley/v1/errors_pb.js";
+import { abortCause } from "../errors/abort-cause.ts";
 import { failureOf, toConnectError } from "../errors/connect-error.ts";
 import { isTelling } from "../errors/failure.ts";
-import { ParleyError } from "../errors/parley-error.ts";
 import type { Call, CallRecord, Interceptor, Method } from "../rpc/call.ts";
 import { usageOf } from "../rpc/convert/response.ts";
 
@@ -53,22 +53,12 @@ export function callFailure(call: Call, error?: unknown): ConnectError {
   return toConnectError(cause, { id: record.id, chatPath: record.chatPath, partial: partialOutput(record) });
 }
 
-function abortCause({ signal, deadline }: Call): unknown {
-  if (!signal.aborted) return undefined;
-  const { reason } = signal;
-  if (isTelling(reason)) return reason;
-  const timedOut = reason instanceof ConnectError && reason.code === Code.DeadlineExceeded;
-  return timedOut || performance.now() >= deadline
-    ? new ParleyError("DEADLINE_EXCEEDED", "the deadline of the call has passed")
-    : new ParleyError("CANCELLED", "the caller has cancelled the call");
-}
-
 /** How much of Claude's usage that has no field goes with an error, in characters. */
 const MAX_EXTRA_LENGTH = 512;
 
-function partialOutput({ turn, lastSequence }: CallRecord) {
-  if (turn === undefined || !turn.answer.begun) return undefined;
-  const told = usageOf(turn.answer);
+function partialOutput({ turn, run, lastSequence }: CallRecord) {
+  const told = run?.usage ?? (turn?.answer.begun ? usageOf(turn.answer) : undefined);
+  if (told === undefined) return undefined;
   // Errors travel in trailers, which must stay small.
   const usage = told.extraJson.length > MAX_EXTRA_LENGTH ? { ...told, extraJson: "" } : told;
   return create(PartialOutputSchema, { usage, lastSequence: lastSequence ?? 0 });

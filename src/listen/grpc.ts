@@ -92,7 +92,7 @@ class GrpcCall implements Call {
   readonly #method: Method;
   readonly #options: ServeOptions;
   readonly #isBinary: boolean;
-  readonly #encoding: string | undefined;
+  readonly header: Call["header"];
   readonly #controller = new AbortController();
   #timer: NodeJS.Timeout | undefined;
   readonly #out: GrpcOutput;
@@ -109,7 +109,7 @@ class GrpcCall implements Call {
     this.#method = method;
     this.#options = options;
     this.#isBinary = parseContentType(headers["content-type"] ?? "")?.binary ?? true;
-    this.#encoding = headers["grpc-encoding"] as string | undefined;
+    this.header = headerReader(headers);
     const { header, writer } = this.#isBinary ? forms.binary : forms.json;
     this.#out = new GrpcOutput(stream, writer, { ...header, ...responseHeader }, (error) => callFailure(this, error));
     const { timeoutMs } = timeout;
@@ -168,7 +168,8 @@ class GrpcCall implements Call {
     const bytes = this.#body?.bytes;
     if (bytes === undefined) return;
     this.#body = undefined;
-    const message = this.#encoding === undefined ? wholeMessage(bytes, this.#options.readMaxBytes) : undefined;
+    const message =
+      this.header("grpc-encoding") === undefined ? wholeMessage(bytes, this.#options.readMaxBytes) : undefined;
     if (message !== undefined) this.#run(message);
     else
       this.#readMessage(bytes).then(
@@ -195,7 +196,12 @@ class GrpcCall implements Call {
   /** The one message of a request. Any other number is UNIMPLEMENTED, says gRPC (grpc/grpc, doc/statuscodes.md). */
   async #readMessage(body: Buffer): Promise<Uint8Array> {
     const { acceptCompression, readMaxBytes } = this.#options;
-    const compression = compressionNegotiate(acceptCompression, this.#encoding ?? null, null, headerAcceptEncoding);
+    const compression = compressionNegotiate(
+      acceptCompression,
+      this.header("grpc-encoding") ?? null,
+      null,
+      headerAcceptEncoding,
+    );
     if (compression.error !== undefined) throw compression.error;
     const envelopes = pipe(
       createAsyncIterable([body]),
@@ -210,6 +216,14 @@ class GrpcCall implements Call {
     if (message === undefined) throw new ParleyError("NOT_IMPLEMENTED", "the request has no message");
     return message;
   }
+}
+
+/** Holds on to the headers alone, not to the call. */
+function headerReader(headers: IncomingHttpHeaders): Call["header"] {
+  return (name) => {
+    const value = headers[name];
+    return Array.isArray(value) ? value.join(", ") : value;
+  };
 }
 
 function moreThanOne(): ParleyError {

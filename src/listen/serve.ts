@@ -25,10 +25,12 @@ export const recordKey: ContextKey<CallRecord> = createContextKey<CallRecord>(un
 /** Begins a call. */
 export function openCall(context: HandlerContext): Call {
   const record = context.values.get(recordKey);
+  const { requestHeader } = context;
   return {
     record,
     signal: context.signal,
     deadline: performance.now() + (context.timeoutMs() ?? Number.POSITIVE_INFINITY),
+    header: (name) => requestHeader.get(name) ?? undefined,
   };
 }
 

@@ -1,6 +1,10 @@
+import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { Code } from "@connectrpc/connect";
 import type { Logger } from "pino";
+import { BudgetKind, type Run, RunState } from "../../gen/parley/v1/agent_service_pb.js";
 import type { Usage } from "../../gen/parley/v1/usage_pb.js";
+import { failureOf } from "../errors/connect-error.ts";
+import { isTelling } from "../errors/failure.ts";
 import type { CallRecord } from "../rpc/call.ts";
 import { usageOf } from "../rpc/convert/response.ts";
 import { statusName } from "./status-name.ts";
@@ -37,11 +41,50 @@ export function logCall(logger: Logger, record: CallRecord, quiet: boolean): voi
       }),
       upstream_request_id: record.upstreamRequestId ?? turn?.answer.requestId,
       attempts: turn?.attempts,
+      ...(record.run !== undefined && runFields(record.run)),
       labels: record.labels !== undefined && Object.keys(record.labels).length > 0 ? record.labels : undefined,
       err: record.fault,
     },
     "call",
   );
+}
+
+/** Writes one line for a run that has ended, and one more at level error when it raises an alert. */
+export function logRun(logger: Logger, { run, owner, failure }: EndedRun): void {
+  const told = failure === undefined ? undefined : failureOf(failure);
+  if (told?.alert !== undefined) {
+    logger.error({ run: run.id, alert: told.alert, reason: told.reason }, "the operator must act");
+  }
+  logger[FAULTS.has(told?.code ?? 0) ? "warn" : "info"](
+    {
+      ...runFields(run),
+      caller: owner,
+      reason: told?.reason,
+      exhausted_budget: run.exhaustedBudget === BudgetKind.UNSPECIFIED ? undefined : BudgetKind[run.exhaustedBudget],
+      duration_ms: run.createTime && run.finishTime && timestampMs(run.finishTime) - timestampMs(run.createTime),
+      labels: Object.keys(run.labels).length > 0 ? run.labels : undefined,
+      err: isTelling(failure) ? failure.cause : failure,
+    },
+    "run",
+  );
+}
+
+/** What is known of a run that has ended. */
+export interface EndedRun {
+  readonly run: Run;
+  readonly owner: string;
+  /** What it failed with. Undefined: it did not. */
+  readonly failure: unknown;
+}
+
+function runFields({ id, state, turns, toolCalls, usage }: Run) {
+  return {
+    run: id,
+    state: RunState[state],
+    turns,
+    tool_calls: toolCalls,
+    usage: usage && tokens(usage),
+  };
 }
 
 function tokens(usage: Usage) {

@@ -1,4 +1,5 @@
 import type { DescMethodServerStreaming, DescMethodUnary, Message, MessageShape } from "@bufbuild/protobuf";
+import type { Run } from "../../gen/parley/v1/agent_service_pb.js";
 import type { TurnProgress } from "../agent/turn.ts";
 import type { Output } from "./output.ts";
 
@@ -32,6 +33,8 @@ export interface CallRecord {
   chatPath?: string;
   /** Turn with Claude. */
   turn?: TurnProgress;
+  /** Run that the call started or watches. */
+  run?: Run;
   /** Last sequence number that was sent. */
   lastSequence?: number;
   labels?: Readonly<Record<string, string>>;
@@ -46,6 +49,8 @@ export interface Call {
   readonly signal: AbortSignal;
   /** When the call must be over, by `performance.now()`. Infinity: never. */
   readonly deadline: number;
+  /** Value of a header of the request, by its name in small letters. Undefined: it has none. May outlive the call. */
+  readonly header: (name: string) => string | undefined;
 }
 
 /** Runs before a handler, in a fixed order. Throws to refuse the call. */

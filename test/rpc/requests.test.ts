@@ -29,7 +29,8 @@ const schema = '{"type":"object","properties":{"10":{"type":"integer"},"2":{"typ
 
 /** What Claude is sent for a request, as exact text, besides what every request has. */
 async function sent(chat: Chat, validate: boolean): Promise<{ text: string; headers: NodeJS.Dict<unknown> }> {
-  const respond = { content: [{ text: "ok" }] };
+  // Valid JSON: some requests demand it.
+  const respond = { content: [{ text: "{}" }] };
   service.simulator.run({ steps: [{ respond, ...(validate ? {} : { validate: false as const }) }] });
   await service.chat.chat(chat);
   const { bodyText, headers } = await service.simulator.nextRequest();
@@ -374,10 +375,9 @@ describe("what a request may not say is refused before Claude is asked", () => {
       reason: "NOT_IMPLEMENTED",
       field: "request_id",
     },
-    "a typed answer": {
+    "an answer of a type that Parley has no descriptor of": {
       chat: { messages, outputConfig: { format: { case: "messageType", value: "a.B" } } },
-      code: "Unimplemented",
-      reason: "NOT_IMPLEMENTED",
+      reason: "INVALID_REQUEST",
       field: "output_config.message_type",
     },
     "a tool that Parley would run": {

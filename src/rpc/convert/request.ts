@@ -20,11 +20,14 @@ import {
   type ToolChoice,
   type ToolDefinition,
 } from "../../../gen/parley/v1/chat_service_pb.js";
+import { withCacheBreakpoints } from "../../agent/prompt-cache.ts";
 import type { TurnRequest } from "../../agent/turn.ts";
+import type { MessageTypes } from "../../descriptors/message-types.ts";
 import { invalidField, ParleyError } from "../../errors/parley-error.ts";
 import { RawJson } from "../../upstream/raw-json.ts";
 import { textOrBlocks, toCacheControl, toClaudeMessage } from "./blocks-to-claude.ts";
 import { objectMembers, rawObject, withExtra } from "./exact.ts";
+import { answerSchema } from "./structured-output.ts";
 
 /** What a request gets that leaves something open, and what it may ask for. */
 export interface ChatDefaults {
@@ -35,6 +38,10 @@ export interface ChatDefaults {
   readonly allowedBetas: readonly string[];
   /** Members that `extra_params_json` may have. `*` stands for all. */
   readonly allowedExtraParams: readonly string[];
+  /** Whether Parley sets prompt-cache breakpoints; outside of runs, after prefixes of so many bytes and more. */
+  readonly promptCaching: { readonly enabled: boolean; readonly minPrefix: number };
+  /** The types that `output_config.message_type` may name. */
+  readonly messageTypes: MessageTypes;
 }
 
 /**
@@ -43,12 +50,40 @@ export interface ChatDefaults {
  * @throws {ParleyError} INVALID_REQUEST, NOT_ALLOWED, NOT_IMPLEMENTED.
  */
 export function toTurnRequest(chat: ChatRequest, prefix: string, defaults: ChatDefaults): TurnRequest {
-  const params = toParams(chat, prefix, defaults);
+  refuseRequestId(chat, prefix);
+  const params = toParams(chat, prefix, defaults, noTool);
+  checkThinkingBudget(chat, params.max_tokens, prefix);
+  return { params: cached(params, chat, defaults), betas: chat.betas, fallbackModels: fallbackModels(chat, defaults) };
+}
+
+/** What finds the tools that Parley runs: the definition for Claude of the one of that name. `field` is its path. */
+export type FindTool = (name: string, field: string) => ToolUnion;
+
+/**
+ * What each turn of a run asks, with the messages that it begins with. Parameters and errors as those of `toTurnRequest`;
+ * also throws what `findTool` does.
+ */
+export function toRunTurn(chat: ChatRequest, prefix: string, defaults: ChatDefaults, findTool: FindTool): TurnRequest {
+  const params = toParams(chat, prefix, defaults, findTool);
   checkThinkingBudget(chat, params.max_tokens, prefix);
   return { params, betas: chat.betas, fallbackModels: fallbackModels(chat, defaults) };
 }
 
-function toParams(chat: ChatRequest, prefix: string, defaults: ChatDefaults): MessageCreateParamsStreaming {
+function cached(
+  params: MessageCreateParamsStreaming,
+  { disablePromptCaching }: ChatRequest,
+  { promptCaching: { enabled, minPrefix } }: ChatDefaults,
+): MessageCreateParamsStreaming {
+  if (!enabled || disablePromptCaching) return params;
+  return withCacheBreakpoints(params, { loop: false, minPrefixBytes: minPrefix });
+}
+
+function toParams(
+  chat: ChatRequest,
+  prefix: string,
+  defaults: ChatDefaults,
+  findTool: FindTool,
+): MessageCreateParamsStreaming {
   refuseUnimplemented(chat, prefix);
   const forbidden = chat.betas.findIndex((beta) => !allows(defaults.allowedBetas, beta));
   if (forbidden !== -1) throw notAllowed(`${prefix}betas[${forbidden}]`, "it", defaults.allowedBetas);
@@ -61,9 +96,11 @@ function toParams(chat: ChatRequest, prefix: string, defaults: ChatDefaults): Me
     ...(chat.stopSequences.length > 0 && { stop_sequences: chat.stopSequences }),
     ...(chat.thinking !== undefined && { thinking: toThinking(chat.thinking) }),
     ...(chat.outputConfig !== undefined && {
-      output_config: toOutputConfig(chat.outputConfig, `${prefix}output_config`),
+      output_config: toOutputConfig(chat.outputConfig, `${prefix}output_config`, defaults.messageTypes),
     }),
-    ...(chat.tools.length > 0 && { tools: chat.tools.map((tool, index) => toTool(tool, `${prefix}tools[${index}]`)) }),
+    ...(chat.tools.length > 0 && {
+      tools: chat.tools.map((tool, index) => toTool(tool, `${prefix}tools[${index}]`, findTool)),
+    }),
     ...(chat.toolChoice !== undefined && { tool_choice: toToolChoice(chat.toolChoice) }),
     ...(chat.cacheControl !== undefined && { cache_control: toCacheControl(chat.cacheControl) }),
     ...(chat.serviceTier !== "" && { service_tier: chat.serviceTier as "auto" }),
@@ -101,24 +138,31 @@ export function toCountTokensParams(
   chat: ChatRequest,
   prefix: string,
   defaults: ChatDefaults,
+  findTool: FindTool,
 ): MessageCountTokensParams {
-  const params = Object.entries(toParams(chat, prefix, defaults));
+  refuseRequestId(chat, prefix);
+  const params = Object.entries(toParams(chat, prefix, defaults, findTool));
   return Object.fromEntries(params.filter(([name]) => !NOT_COUNTED.has(name))) as unknown as MessageCountTokensParams;
 }
 
 function refuseUnimplemented(chat: ChatRequest, prefix: string): void {
-  const refuse = (field: string) => {
-    const description = "is not available in this version of Parley";
-    throw new ParleyError("NOT_IMPLEMENTED", `${prefix}${field} ${description}`, {
-      violations: [{ field: `${prefix}${field}`, description }],
-    });
-  };
-  if (chat.conversationId !== "") refuse("conversation_id");
-  if (chat.requestId !== "") refuse("request_id");
-  if (chat.outputConfig?.format.case === "messageType") refuse("output_config.message_type");
-  const registered = chat.tools.findIndex((tool) => tool.kind.case === "registeredTool");
-  if (registered !== -1) refuse(`tools[${registered}].registered_tool`);
+  if (chat.conversationId !== "") throw notImplemented(`${prefix}conversation_id`);
 }
+
+/** Of all calls, only those that start a run can be made idempotent. */
+function refuseRequestId(chat: ChatRequest, prefix: string): void {
+  if (chat.requestId !== "") throw notImplemented(`${prefix}request_id`);
+}
+
+function notImplemented(field: string): ParleyError {
+  const description = "is not available in this version of Parley";
+  return new ParleyError("NOT_IMPLEMENTED", `${field} ${description}`, { violations: [{ field, description }] });
+}
+
+/** One answer makes no tool calls. */
+const noTool: FindTool = (_, field) => {
+  throw invalidField(field, "is for runs only, in which Parley makes the calls: use RunAgent or CreateRun");
+};
 
 function allows(allowed: readonly string[], name: string): boolean {
   return allowed.includes(name) || allowed.includes("*");
@@ -181,17 +225,18 @@ const efforts = {
   [Effort.MAX]: "max",
 } as const;
 
-function toOutputConfig({ effort, format }: OutputConfig, field: string): OutputConfigParam {
+function toOutputConfig(config: OutputConfig, field: string, types: MessageTypes): OutputConfigParam {
+  const { effort } = config;
+  const schema = answerSchema(config, field, types);
   return {
     ...(effort in efforts && { effort: efforts[effort as keyof typeof efforts] }),
-    ...(format.case === "jsonSchema" && {
-      format: { type: "json_schema", schema: rawObject(format.value, `${field}.json_schema`) as never },
-    }),
+    ...(schema !== undefined && { format: { type: "json_schema", schema: schema as never } }),
   };
 }
 
-function toTool({ kind }: ToolDefinition, field: string): ToolUnion {
+function toTool({ kind }: ToolDefinition, field: string, findTool: FindTool): ToolUnion {
   if (kind.case === "custom") return toCustomTool(kind.value, `${field}.custom`);
+  if (kind.case === "registeredTool") return findTool(kind.value, `${field}.registered_tool`);
   return rawObject(String(kind.value), `${field}.native_json`) as unknown as ToolUnion;
 }
 

@@ -10,12 +10,14 @@ import {
   StopReason,
 } from "../../../gen/parley/v1/chat_service_pb.js";
 import { type Usage, UsageSchema } from "../../../gen/parley/v1/usage_pb.js";
+import type { PriceTable } from "../../agent/prices.ts";
 import type { Answer, AnswerUsage } from "../../upstream/answer.ts";
+import { parseValid } from "../../upstream/raw-json.ts";
 import { blockFromMembers } from "./blocks-from-claude.ts";
 import { Mismatch, Reader } from "./reader.ts";
 
 /** A complete answer. */
-export function chatResponse(answer: Answer): ChatResponse {
+export function chatResponse(answer: Answer, prices: PriceTable): ChatResponse {
   const reader = new Reader(answer.message);
   reader.raw("type");
   reader.raw("role");
@@ -24,7 +26,7 @@ export function chatResponse(answer: Answer): ChatResponse {
     model: reader.string("model"),
     content: answer.blocks.map(blockFromMembers),
     ...readStop(reader),
-    usage: usageOf(answer),
+    usage: usageOf(answer, prices),
     upstreamRequestId: answer.requestId ?? "",
     createTime: timestampNow(),
     container: reader.attempt("container", readContainer),
@@ -36,14 +38,23 @@ export function chatResponse(answer: Answer): ChatResponse {
 /** Usages by what they were made from: the events, the answer and the log line tell the same one. */
 const usages = new WeakMap<AnswerUsage, Usage>();
 
-/** What an answer has cost so far. Not to be changed: others may hold the same. */
-export function usageOf(answer: Answer): Usage {
+/**
+ * What an answer has cost so far. Not to be changed: others may hold the same.
+ *
+ * @param prices tell what it has cost in money. Without them that is told only if it has been asked for before.
+ */
+export function usageOf(answer: Answer, prices?: PriceTable): Usage {
   const source = answer.usage;
   let usage = usages.get(source);
   if (usage === undefined) {
     usage = usageFromClaude(new Reader(source.members));
     usage.outputTokensEstimated = source.outputIsEstimated;
     usages.set(source, usage);
+  }
+  if (prices !== undefined && usage.costMicrosUsd === undefined) {
+    const model = parseValid(answer.message.get("model") ?? '""');
+    const cost = prices.costMicrosUsd(String(model), source.members);
+    if (cost !== undefined) usage.costMicrosUsd = BigInt(cost);
   }
   return usage;
 }

@@ -1,0 +1,178 @@
+import { toBinary } from "@bufbuild/protobuf";
+import { timestampMs } from "@bufbuild/protobuf/wkt";
+import { RunAgentRequestSchema, RunState } from "../../gen/parley/v1/agent_service_pb.js";
+import { ParleyError } from "../errors/parley-error.ts";
+import { hasEnded, type RunRecord } from "./run-record.ts";
+import type { RunQuery, RunStore, StoredEvent } from "./run-store.ts";
+
+export interface MemoryRunStoreOptions {
+  /**
+   * The most bytes of requests and events. When there are more, runs that have ended are forgotten, the oldest first, and
+   * if that is not enough, the oldest events of the largest run.
+   */
+  readonly maxBytes: number;
+}
+
+/** How many events of a run are kept as messages, too: whoever follows it needs not decode them. */
+const FRESH_EVENTS = 64;
+
+interface Entry {
+  readonly record: RunRecord;
+  events: StoredEvent[];
+  bytes: number;
+  readonly waiting: Set<() => void>;
+}
+
+/** Keeps runs in the memory of this process. */
+export class MemoryRunStore implements RunStore {
+  readonly #maxBytes: number;
+  /** In the order in which they were created. */
+  readonly #entries = new Map<string, Entry>();
+  /** Identifiers of runs that have ended, in the order in which they did. */
+  readonly #ended = new Set<string>();
+  readonly #byRequest = new Map<string, string>();
+  readonly #sweeper: NodeJS.Timeout;
+  #bytes = 0;
+
+  constructor({ maxBytes }: MemoryRunStoreOptions) {
+    this.#maxBytes = maxBytes;
+    this.#sweeper = setInterval(() => this.#forgetExpired(), 1_000).unref();
+  }
+
+  async create(record: RunRecord): Promise<RunRecord> {
+    const key = requestKey(record);
+    const existing = key === undefined ? undefined : this.#entries.get(this.#byRequest.get(key) ?? "")?.record;
+    if (existing !== undefined && !isLost(existing)) return existing;
+    if (key !== undefined) this.#byRequest.set(key, record.run.id);
+    const { length } = toBinary(RunAgentRequestSchema, record.request);
+    this.#entries.set(record.run.id, { record, events: [], bytes: length, waiting: new Set() });
+    this.#bytes += length;
+    this.#makeRoom();
+    return record;
+  }
+
+  async find(id: string): Promise<RunRecord | undefined> {
+    return this.#entries.get(id)?.record;
+  }
+
+  async list({ owner, before, limit, conversationId, states }: RunQuery): Promise<readonly RunRecord[]> {
+    const found: RunRecord[] = [];
+    for (const { record } of [...this.#entries.values()].reverse()) {
+      const { run } = record;
+      if (record.owner !== owner) continue;
+      if (before !== undefined && run.id >= before) continue;
+      if (conversationId !== undefined && run.conversationId !== conversationId) continue;
+      if (states !== undefined && !states.has(run.state)) continue;
+      found.push(record);
+      if (found.length === limit) break;
+    }
+    return found;
+  }
+
+  append(record: RunRecord, events: readonly StoredEvent[]): void {
+    const { id } = record.run;
+    const entry = this.#entries.get(id);
+    if (entry === undefined) return;
+    for (const event of events) {
+      entry.events.push(event);
+      entry.bytes += event.bytes.length;
+      this.#bytes += event.bytes.length;
+      const stale = entry.events[entry.events.length - 1 - FRESH_EVENTS];
+      if (stale?.event !== undefined) {
+        entry.events[entry.events.length - 1 - FRESH_EVENTS] = { sequence: stale.sequence, bytes: stale.bytes };
+      }
+    }
+    this.#ended.delete(id);
+    if (hasEnded(record.run)) this.#ended.add(id);
+    wakeAll(entry);
+    this.#makeRoom();
+  }
+
+  async read(id: string, after: number, limit: number): Promise<readonly StoredEvent[]> {
+    const entry = this.#entries.get(id);
+    const first = entry?.events[0]?.sequence ?? 1;
+    if (entry === undefined || after < first - 1) {
+      const from = entry === undefined ? "" : `: ask for those after ${first - 1}`;
+      throw new ParleyError("RUN_EVENTS_EXPIRED", `the events after ${after} are no longer kept${from}`, {
+        resource: { type: "parley.v1.AgentEvent", name: id },
+      });
+    }
+    const start = after - first + 1;
+    return entry.events.slice(start, start + limit);
+  }
+
+  changed(id: string, after: number, signal: AbortSignal): Promise<void> {
+    const entry = this.#entries.get(id);
+    return new Promise((resolve, reject) => {
+      signal.throwIfAborted();
+      if (entry === undefined || (entry.events.at(-1)?.sequence ?? 0) > after) {
+        resolve();
+        return;
+      }
+      const wake = () => {
+        signal.removeEventListener("abort", leave);
+        resolve();
+      };
+      const leave = () => {
+        entry.waiting.delete(wake);
+        reject(signal.reason);
+      };
+      entry.waiting.add(wake);
+      signal.addEventListener("abort", leave, { once: true });
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#sweeper);
+  }
+
+  #forgetExpired(): void {
+    const now = Date.now();
+    for (const id of this.#ended) {
+      const { expireTime } = this.#entries.get(id)?.record.run ?? {};
+      if (expireTime !== undefined && timestampMs(expireTime) <= now) this.#forget(id);
+    }
+  }
+
+  #makeRoom(): void {
+    for (const id of this.#ended) {
+      if (this.#bytes <= this.#maxBytes) return;
+      this.#forget(id);
+    }
+    while (this.#bytes > this.#maxBytes) {
+      const [largest] = [...this.#entries.values()].sort((one, other) => other.bytes - one.bytes);
+      // The latest events stay, also of a run that is larger than all memory: those who follow it need them.
+      if (largest === undefined || largest.events.length <= FRESH_EVENTS) return;
+      const dropped = largest.events.splice(0, Math.ceil((largest.events.length - FRESH_EVENTS) / 2));
+      const bytes = dropped.reduce((sum, event) => sum + event.bytes.length, 0);
+      largest.bytes -= bytes;
+      this.#bytes -= bytes;
+    }
+  }
+
+  #forget(id: string): void {
+    this.#ended.delete(id);
+    const entry = this.#entries.get(id);
+    if (entry === undefined) return;
+    this.#entries.delete(id);
+    this.#bytes -= entry.bytes;
+    const key = requestKey(entry.record);
+    if (key !== undefined && this.#byRequest.get(key) === id) this.#byRequest.delete(key);
+    wakeAll(entry);
+  }
+}
+
+function wakeAll({ waiting }: Entry): void {
+  const woken = [...waiting];
+  waiting.clear();
+  for (const wake of woken) wake();
+}
+
+function requestKey({ owner, requestId }: RunRecord): string | undefined {
+  return requestId === "" ? undefined : JSON.stringify([owner, requestId]);
+}
+
+/** Whether a run has no answer to give any more, so that to ask again is no repetition. */
+function isLost({ run }: RunRecord): boolean {
+  return run.state === RunState.CANCELLED || run.state === RunState.FAILED;
+}

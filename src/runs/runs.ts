@@ -1,0 +1,202 @@
+import { randomUUIDv7 } from "node:crypto";
+import { create } from "@bufbuild/protobuf";
+import { timestampNow } from "@bufbuild/protobuf/wkt";
+import { type RunAgentRequest, RunSchema, RunState } from "../../gen/parley/v1/agent_service_pb.js";
+import type { Budget } from "../agent/budget.ts";
+import { LoopState } from "../agent/loop-state.ts";
+import { abortCause } from "../errors/abort-cause.ts";
+import { ParleyError } from "../errors/parley-error.ts";
+import { type ActionAnswer, answerActions } from "./action-answers.ts";
+import { ActiveRun, type RunCall, type RunEnvironment, type RunTask } from "./active-run.ts";
+import { hasEnded, type RunRecord } from "./run-record.ts";
+import type { RunQuery, StoredEvent } from "./run-store.ts";
+
+/** A run to start. */
+export interface NewRun {
+  readonly owner: string;
+  readonly request: RunAgentRequest;
+  readonly messages: LoopState["messages"];
+  readonly budget: Budget;
+  readonly task: RunTask;
+}
+
+export interface RunsOptions extends RunEnvironment {
+  /** The most runs that have not ended, in this process. */
+  readonly maxActive: number;
+  /** Is told of each run that ends. */
+  readonly onEnd: (record: RunRecord) => void;
+}
+
+/** How many events are read at a time: no more wait in memory for a caller that is slow. */
+const EVENTS_PER_READ = 256;
+
+/** All runs of this process, and those that the store has. */
+export class Runs implements AsyncDisposable {
+  readonly #options: RunsOptions;
+  readonly #active = new Map<string, ActiveRun>();
+
+  constructor(options: RunsOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Starts a run, or finds the one that the same request has started.
+   *
+   * @param call the call that the run ends with. Undefined: it goes on without one.
+   * @throws {ParleyError} RUN_LIMIT_REACHED; INVALID_REQUEST when another request had the same identifier.
+   */
+  async start(
+    { owner, request, messages, budget, task }: NewRun,
+    call: RunCall | undefined,
+  ): Promise<{ readonly record: RunRecord; readonly existing: boolean }> {
+    const { maxActive, store } = this.#options;
+    if (this.#active.size >= maxActive) {
+      throw new ParleyError("RUN_LIMIT_REACHED", `${maxActive} runs are active, which is the limit of this replica`);
+    }
+    const chat = request.chat;
+    const now = timestampNow();
+    const state = new LoopState(messages);
+    const record: RunRecord = {
+      run: create(RunSchema, {
+        id: `run_${randomUUIDv7().replaceAll("-", "")}`,
+        state: RunState.QUEUED,
+        createTime: now,
+        updateTime: now,
+        labels: chat?.labels ?? {},
+      }),
+      owner,
+      requestId: chat?.requestId ?? "",
+      request,
+      budget,
+      state,
+      finalMessage: undefined,
+      answers: new Map(),
+      failure: undefined,
+    };
+    const kept = await store.create(record);
+    if (kept !== record) return { record: kept, existing: true };
+    const active = this.#activate(record, state, task);
+    await active.announce("runStarted");
+    this.#work(active, call);
+    return { record, existing: false };
+  }
+
+  /** Goes on with a run that has ended where it can be resumed. Parameters and errors as those of `start`. */
+  async resume(record: RunRecord, budget: Budget, task: RunTask, call: RunCall | undefined): Promise<void> {
+    const { run, state } = record;
+    const resumable = run.state === RunState.BUDGET_EXHAUSTED || run.state === RunState.INTERRUPTED;
+    if (!resumable || state === undefined || this.#active.has(run.id)) {
+      throw new ParleyError(
+        "RUN_NOT_RESUMABLE",
+        `a run in state ${RunState[run.state]} cannot be resumed, only one in BUDGET_EXHAUSTED or INTERRUPTED`,
+      );
+    }
+    record.budget = budget;
+    const active = this.#activate(record, state, task);
+    await active.announce("runResumed");
+    this.#work(active, call);
+  }
+
+  /**
+   * A run of a caller.
+   *
+   * @throws {ParleyError} NOT_FOUND, also when it is somebody else's.
+   */
+  async find(id: string, owner: string): Promise<RunRecord> {
+    const record = await this.#options.store.find(id);
+    if (record === undefined || record.owner !== owner) {
+      throw new ParleyError(
+        "NOT_FOUND",
+        `there is no run ${id}: it never was, or has expired, or is another caller's`,
+        {
+          resource: { type: "parley.v1.Run", name: id },
+        },
+      );
+    }
+    return record;
+  }
+
+  list(query: RunQuery): Promise<readonly RunRecord[]> {
+    return this.#options.store.list(query);
+  }
+
+  /** Cancels a run, and waits until it has ended. One that has ended stays as it is. */
+  async cancel(record: RunRecord, reason: string): Promise<void> {
+    const why = reason === "" ? "the run was cancelled" : `the run was cancelled: ${reason}`;
+    await this.#active.get(record.run.id)?.cancel(new ParleyError("CANCELLED", why));
+  }
+
+  /**
+   * Answers actions that a run waits for, and lets it go on when all are answered.
+   *
+   * @throws {ParleyError} INVALID_REQUEST, RUN_NOT_WAITING.
+   */
+  async answer(record: RunRecord, answers: readonly ActionAnswer[]): Promise<void> {
+    const active = this.#active.get(record.run.id);
+    if (answerActions(record, active?.pending ?? [], answers) && active !== undefined) this.#work(active, undefined);
+  }
+
+  /**
+   * The events of a run after a sequence number, in batches, and then those to come, until it has ended.
+   *
+   * @throws {ParleyError} RUN_EVENTS_EXPIRED when they are no longer kept; the signal's reason.
+   */
+  async *follow(record: RunRecord, after: number, signal: AbortSignal): AsyncGenerator<readonly StoredEvent[]> {
+    const { store } = this.#options;
+    const { run } = record;
+    let last = after;
+    for (;;) {
+      signal.throwIfAborted();
+      const events = await store.read(run.id, last, EVENTS_PER_READ);
+      if (events.length > 0) {
+        last = events.at(-1)?.sequence ?? last;
+        yield events;
+      } else if (hasEnded(run) && run.lastSequence <= last) {
+        return;
+      } else {
+        await store.changed(run.id, last, signal);
+      }
+    }
+  }
+
+  /** Resolves when a run is not at work: it has ended, or waits for somebody to act. */
+  async settled({ run }: RunRecord): Promise<void> {
+    await this.#active.get(run.id)?.working;
+  }
+
+  /** Resolves when no run is at work any more. */
+  async idle(): Promise<void> {
+    for (;;) {
+      const working = [...this.#active.values()].flatMap((active) => active.working ?? []);
+      if (working.length === 0) return;
+      await Promise.all(working);
+    }
+  }
+
+  /** Ends all runs, so that they can be resumed. */
+  async interrupt(reason: ParleyError): Promise<void> {
+    await Promise.all([...this.#active.values()].map((active) => active.cancel(reason)));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.interrupt(new ParleyError("SHUTTING_DOWN", "this replica is shutting down"));
+    await this.#options.store[Symbol.asyncDispose]();
+  }
+
+  #activate(record: RunRecord, state: LoopState, task: RunTask): ActiveRun {
+    const { id } = record.run;
+    const active = new ActiveRun(record, state, task, this.#options, () => {
+      this.#active.delete(id);
+      this.#options.onEnd(record);
+    });
+    this.#active.set(id, active);
+    return active;
+  }
+
+  #work(active: ActiveRun, call: RunCall | undefined): void {
+    const onAbort = () => void active.cancel(abortCause(call as RunCall) as Error);
+    call?.signal.addEventListener("abort", onAbort, { once: true });
+    if (call?.signal.aborted) onAbort();
+    void active.work(call).finally(() => call?.signal.removeEventListener("abort", onAbort));
+  }
+}
