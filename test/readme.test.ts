@@ -41,6 +41,11 @@ describe("the README", () => {
     assert.equal(claude.workspaceId, undefined);
   });
 
+  test("shows tools as the file takes them", () => {
+    const { tools } = fileSchema.parse(parse(blocks("yaml").find((text) => text.startsWith("tools:")) ?? ""));
+    assert.deepEqual([tools.grpc.length, tools.mcp.length], [1, 1]);
+  });
+
   test("tells of every variable of the environment", () => {
     const simulator = readFileSync(join(root, "src/simulator/environment.ts"), "utf8").match(/\bSIMULATOR_\w+/g) ?? [];
     assert.ok(simulator.length > 0);

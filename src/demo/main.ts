@@ -5,31 +5,57 @@
 import { type Client, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { BadRequestSchema } from "../../gen/google/rpc/error_details_pb.js";
+import { AgentService } from "../../gen/parley/v1/agent_service_pb.js";
 import { ChatService, StopReason, ThinkingDisplay } from "../../gen/parley/v1/chat_service_pb.js";
 import { Role } from "../../gen/parley/v1/content_pb.js";
 import type { Usage } from "../../gen/parley/v1/usage_pb.js";
 import { loadConfig } from "../config/config.ts";
+import { toolsSchema } from "../config/tools-schema.ts";
 import { createLogger } from "../observe/logger.ts";
 import { createServer } from "../server.ts";
 import { createSimulator } from "../simulator/simulator.ts";
+import { INVENTORY_IMAGE, startInventoryService } from "./inventory/inventory-service.ts";
+import { agentScript, runAgent } from "./run-agent.ts";
 
 const say = (text: string) => process.stdout.write(text);
 // Whoever reads has seen enough, as with `| head`.
 process.stdout.on("error", () => process.exit());
 
-await using simulator = await createSimulator({ pacing: { firstTokenMs: 400, tokensPerSecond: 30 } });
+await using simulator = await createSimulator({
+  pacing: { firstTokenMs: 400, tokensPerSecond: 30 },
+  script: agentScript,
+});
+await using inventory = await startInventoryService({ latencyMs: 300 });
 const config = loadConfig({
   ANTHROPIC_API_KEY: "any-key-will-do",
   ANTHROPIC_BASE_URL: simulator.url,
   PORT: "0",
   ADMIN_PORT: "0",
 });
-await using server = await createServer(config, await createLogger({ level: "silent", pretty: false }));
-const client = createClient(ChatService, createGrpcTransport({ baseUrl: `http://localhost:${server.port}` }));
+// What the file that PARLEY_CONFIG names would say.
+const tools = toolsSchema.parse({
+  grpc: [
+    {
+      name: "inventory",
+      target: inventory.address,
+      descriptors: INVENTORY_IMAGE,
+      methods: [
+        { name: "inventory.v1.InventoryService/GetStock" },
+        { name: "inventory.v1.InventoryService/ListWarehouses" },
+      ],
+    },
+  ],
+});
+const logger = await createLogger({ level: "silent", pretty: false });
+await using server = await createServer({ ...config, tools }, logger);
+const transport = createGrpcTransport({ baseUrl: `http://localhost:${server.port}` });
+const client = createClient(ChatService, transport);
 
 say(`Claude is simulated at ${simulator.url}\nParley listens at localhost:${server.port}\n`);
+say(`A gRPC service with an inventory, which knows nothing of either, listens at ${inventory.address}\n`);
 await chat(client);
 await streamChat(client);
+await runAgent(createClient(AgentService, transport), say);
 await refused(client);
 
 /** The whole answer at once. */

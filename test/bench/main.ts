@@ -3,8 +3,9 @@ import { availableParallelism, cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { Upstream } from "./load/upstream.ts";
 import { type Figure, tableOf } from "./report.ts";
-import { canPin, pinLoad } from "./servers/server.ts";
-import { type Subject, startParley, startPortkey, startRawForwarder } from "./servers/subjects.ts";
+import { canPin, pinLoad, type ServerProcess } from "./servers/server.ts";
+import { type Subject, startParley, startParleyWithTool, startPortkey, startRawForwarder } from "./servers/subjects.ts";
+import { agentRuns } from "./workloads/agent-runs.ts";
 import { cancelStorm } from "./workloads/cancel-storm.ts";
 import { type ClosedLoop, closedLoop } from "./workloads/closed-loop.ts";
 import { idle } from "./workloads/idle.ts";
@@ -36,16 +37,22 @@ const pacedStreams: Readonly<Record<string, Omit<Paced, "durationMs"> & { readon
 };
 const CLOSED_LOOP_MS = 2_000;
 const PACED_MS = 3_000;
+const AGENT_TURNS = 8;
+const MORE_CALLS = 3;
 const IDLE_STREAMS = 2_000;
 const STORM_MS = 60_000;
 
 const figures = new Map<string, Figure & { readonly values: Record<string, number[]> }>();
 
-function note(workload: string, figure: string, digits: number, subject: Subject, value: number): void {
+function note(workload: string, figure: string, digits: number, subject: Pick<Subject, "name">, value: number): void {
   const key = `${workload}: ${figure}`;
   const entry = figures.get(key) ?? { workload, figure, digits, values: {} };
   entry.values[subject.name] = [...(entry.values[subject.name] ?? []), value];
   figures.set(key, entry);
+}
+
+function noteParley(workload: string, figure: string, value: number): void {
+  note(workload, figure, 0, { name: "Parley" }, value);
 }
 
 const say = (text: string) => process.stderr.write(`${text}\n`);
@@ -74,6 +81,21 @@ async function runRound(counted: boolean, subjects: readonly Subject[], upstream
       note(name, "late, p99 ms", 2, subject, result.p99 / 1_000);
     }
   }
+}
+
+/** What the loop of a run costs: differences between runs of which one has more turns, or more calls, than the other. */
+async function runAgents(counted: boolean, server: ServerProcess, upstream: Upstream): Promise<void> {
+  const cost = (turns: number, calls: number) =>
+    agentRuns(server, upstream, { turns, calls, concurrency: 32, durationMs: CLOSED_LOOP_MS });
+  const one = await cost(0, 0);
+  const paused = await cost(AGENT_TURNS, 0);
+  const single = await cost(AGENT_TURNS, 1);
+  const many = await cost(AGENT_TURNS, 1 + MORE_CALLS);
+  if (!counted) return;
+  noteParley("agent runs", "CPU µs/run of one turn", one);
+  noteParley("agent runs", "CPU µs/further turn", (paused - one) / AGENT_TURNS);
+  noteParley("agent runs", "CPU µs/turn with a tool call", (single - one) / AGENT_TURNS);
+  noteParley("agent runs", "CPU µs/further tool call", (many - single) / AGENT_TURNS / MORE_CALLS);
 }
 
 async function runOnce(subjects: readonly Subject[], upstream: Upstream): Promise<void> {
@@ -109,6 +131,7 @@ pinLoad();
 const started = performance.now();
 await using upstream = await Upstream.listen();
 await using servers = new AsyncDisposableStack();
+const agents = isWanted("agents") ? servers.use(await startParleyWithTool(upstream)) : undefined;
 const subjects: Subject[] = [];
 for (const start of [startParley, startRawForwarder, startPortkey]) {
   const subject = await start(upstream);
@@ -118,6 +141,7 @@ for (const start of [startParley, startRawForwarder, startPortkey]) {
 for (let round = 0; round <= rounds; round++) {
   say(round === 0 ? "a round to warm up" : `round ${round} of ${rounds}`);
   await runRound(round > 0, subjects, upstream);
+  if (agents !== undefined) await runAgents(round > 0, agents, upstream);
 }
 await runOnce(subjects, upstream);
 

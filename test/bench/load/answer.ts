@@ -23,15 +23,36 @@ export const OPENING = Buffer.concat([
 
 /** What follows the last token. */
 export function closing(tokens: number): Buffer {
+  return Buffer.concat([event("content_block_stop", { index: 0 }), ending("end_turn", tokens)]);
+}
+
+function ending(stopReason: string, tokens: number): Buffer {
   return Buffer.concat([
-    event("content_block_stop", { index: 0 }),
     event("message_delta", {
-      delta: { stop_reason: "end_turn", stop_sequence: null },
+      delta: { stop_reason: stopReason, stop_sequence: null },
       usage: { ...message.usage, output_tokens: tokens },
     }),
     event("message_stop", {}),
     Buffer.from("0\r\n\r\n"),
   ]);
+}
+
+/** A whole answer that streams, and calls a tool so many times. Without a call it is paused, after a text. */
+export function toolTurn(calls: number): Buffer {
+  if (calls === 0) {
+    const stop = event("content_block_stop", { index: 0 });
+    return Buffer.concat([STREAM_HEAD, OPENING, token(0), stop, ending("pause_turn", 1)]);
+  }
+  const blocks = Array.from({ length: calls }, (_, index) => {
+    const block = { type: "tool_use", id: `toolu_${index}`, name: "nothing", input: {} };
+    const delta = { type: "input_json_delta", partial_json: "{}" };
+    return [
+      event("content_block_start", { index, content_block: block }),
+      event("content_block_delta", { index, delta }),
+      event("content_block_stop", { index }),
+    ];
+  });
+  return Buffer.concat([STREAM_HEAD, event("message_start", { message }), ...blocks.flat(), ending("tool_use", calls)]);
 }
 
 export function token(sentAt: number): Buffer {

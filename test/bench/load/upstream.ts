@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
-import { closing, longDelta, OPENING, STREAM_HEAD, token, unstreamed } from "./answer.ts";
+import { closing, longDelta, OPENING, STREAM_HEAD, token, toolTurn, unstreamed } from "./answer.ts";
 import { now } from "./tokens.ts";
 
 /** How the upstream answers. */
@@ -11,6 +11,8 @@ export type Plan =
   | { readonly kind: "paced"; readonly intervalMs: number }
   /** The beginning of an answer, and then nothing, until `finish`. */
   | { readonly kind: "silent" }
+  /** So many turns with so many calls of a tool each, as the history tells, and then a token. */
+  | { readonly kind: "turns"; readonly turns: number; readonly calls: number }
   /** Text without end, as fast as the connection takes it. */
   | { readonly kind: "endless" };
 
@@ -105,6 +107,11 @@ export class Upstream implements AsyncDisposable {
     const { plan } = this;
     if (!body.includes('"stream":true')) {
       socket.write(unstreamed(plan.kind === "burst" ? plan.tokens : 1));
+      return;
+    }
+    if (plan.kind === "turns") {
+      const isLast = body.toString("latin1").split('"role":"assistant"').length > plan.turns;
+      socket.write(isLast ? Buffer.concat([STREAM_HEAD, OPENING, token(now()), closing(1)]) : toolTurn(plan.calls));
       return;
     }
     if (plan.kind === "burst" && plan.tokens <= BURST_TOKENS) {

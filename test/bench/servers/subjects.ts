@@ -22,6 +22,14 @@ export async function startParley(upstream: Upstream, env: NodeJS.Dict<string> =
   return { name: "Parley", server, open: (reads) => openGrpcCaller(server.port, reads) };
 }
 
+/** Parley with a tool that does nothing. */
+export function startParleyWithTool(upstream: Upstream): Promise<ServerProcess> {
+  return ServerProcess.start((port) => ({
+    args: ["--max-semi-space-size=16", join(import.meta.dirname, "parley-with-tool.ts")],
+    env: { PORT: String(port), ADMIN_PORT: "0", ANTHROPIC_BASE_URL: upstream.url, ANTHROPIC_API_KEY: "any" },
+  }));
+}
+
 /** The minimal forwarder of gRPC: the practical limit. */
 export async function startRawForwarder(upstream: Upstream): Promise<Subject> {
   const server = await ServerProcess.start((port) => ({
