@@ -32,7 +32,8 @@ export function resultsMessage(results: readonly ToolResultBlockParam[]): Messag
 
 /**
  * A history that ends with a word to Claude, in the message that it is to answer. What a paused turn has left open is
- * taken off its end: only Claude could go on with it, and not after another message.
+ * taken off its end: only Claude could go on with it, and not after another message. Where no word can be put in, the
+ * history stays as it is.
  */
 export function withNotice(messages: readonly MessageParam[], notice: string): MessageParam[] {
   const history = [...messages];
@@ -40,7 +41,11 @@ export function withNotice(messages: readonly MessageParam[], notice: string): M
     const content: ContentBlockParam[] =
       typeof last.content === "string" ? [{ type: "text", text: last.content }] : [...last.content];
     const text: TextBlockParam = { type: "text", text: notice };
-    if (last.role === "user") return [...history, { role: "user", content: [...content, text] }];
+    if (last.role === "user") {
+      // A server tool that is still at work goes on with the next answer, which only results may come before.
+      if (hasOpenServerCall(history.at(-1))) return [...messages];
+      return [...history, { role: "user", content: [...content, text] }];
+    }
     if (last.role === "assistant") while (content.length > 0 && isOpenEnd(content.at(-1))) content.pop();
     if (content.length === 0) continue;
     return [...history, { role: last.role, content } as MessageParam, { role: "user", content: [text] }];
@@ -52,9 +57,20 @@ function isOpenEnd(block: unknown): boolean {
   return /^(?:server_tool_use|thinking|redacted_thinking)$/.test(typeOf(block));
 }
 
+/** Whether an answer calls one of Claude's own tools, and has not its result. */
+function hasOpenServerCall(message: MessageParam | undefined): boolean {
+  if (message?.role !== "assistant" || typeof message.content === "string") return false;
+  const blocks = message.content.map(plain);
+  const answered = new Set(blocks.map(({ tool_use_id: id }) => id));
+  return blocks.some(({ type, id }) => type === "server_tool_use" && !answered.has(id));
+}
+
 function typeOf(block: unknown): string {
-  const plain: unknown = block instanceof RawJson ? JSON.parse(block.text) : block;
-  return (plain as { type?: string } | undefined)?.type ?? "";
+  return plain(block).type ?? "";
+}
+
+function plain(block: unknown): { readonly type?: string; readonly id?: string; readonly tool_use_id?: string } {
+  return (block instanceof RawJson ? JSON.parse(block.text) : (block ?? {})) as object;
 }
 
 function sendable(blocks: readonly Members[]): readonly Members[] {

@@ -190,7 +190,7 @@ class Loop {
     } catch (error) {
       failure = { error };
     }
-    this.#account(progress, exhausted !== undefined);
+    this.#account(progress, params.model, exhausted !== undefined);
     const { answer } = progress;
     yield [{ kind: "turn_finished", turn: number, answer, isComplete: failure === undefined }];
     if (failure === undefined) return answer;
@@ -199,14 +199,16 @@ class Loop {
     throw failure.error;
   }
 
-  #account({ answer, attempts }: TurnProgress, isOnTop: boolean): void {
+  #account({ answer, attempts }: TurnProgress, asked: string, isOnTop: boolean): void {
     const state = this.#state;
     state.attempts += attempts;
     if (isOnTop || !answer.begun) return;
     const { members } = answer.usage;
     state.outputTokens += Number(members.get("output_tokens") ?? 0);
-    const model = parseValid(answer.message.get("model") ?? '""');
-    state.costMicrosUsd += this.#dependencies.prices.costMicrosUsd(String(model), members) ?? 0;
+    const { prices } = this.#dependencies;
+    const model = String(parseValid(answer.message.get("model") ?? '""'));
+    // A budget must hold also when the model that was asked answers under a name that has no price.
+    state.costMicrosUsd += prices.costMicrosUsd(model, members) ?? prices.costMicrosUsd(asked, members) ?? 0;
   }
 }
 

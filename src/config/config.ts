@@ -44,6 +44,7 @@ export function loadConfig(env: NodeJS.Dict<string>): Config {
   const file = readFile(environment.configFile, problems);
   const credential = credentialOf(environment.credential, problems);
   if (file?.server.tls !== undefined) checkTls(file.server.tls, problems);
+  if (file !== undefined) checkToolFiles(file.tools, problems);
   if (problems.length > 0 || file === undefined || credential === undefined) throw new ConfigError(problems);
   const { claude, logging, ...rest } = file;
   return {
@@ -123,6 +124,15 @@ function checkTls(files: TlsFiles, problems: string[]): void {
     createSecureContext(readTls(files));
   } catch (error) {
     problems.push(`server.tls: the files cannot be used: ${(error as Error).message}`);
+  }
+}
+
+function checkToolFiles({ grpc }: FileConfig["tools"], problems: string[]): void {
+  for (const [index, { descriptors, tls }] of grpc.entries()) {
+    checkReadable(descriptors, `tools.grpc.${index}.descriptors`, problems);
+    for (const name of ["caFile", "certFile", "keyFile"] as const) {
+      checkReadable(tls?.[name], `tools.grpc.${index}.tls.${name}`, problems);
+    }
   }
 }
 

@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import { z } from "zod";
 import { section, sectionError, text, texts } from "./sections.ts";
 import { count, duration, size } from "./units.ts";
@@ -28,6 +29,9 @@ function byHeader(problem: string) {
   });
 }
 
+/** A target of gRPC that is an address, not a name. */
+const ADDRESS = /^(?:ipv[46]:|(?:dns:(?:\/\/[^/]*\/)?)?(?:\d+(?:\.\d+){3}(?::\d+)?$|\[))/;
+
 const method = z.strictObject(
   {
     /** `pkg.v1.Service/Method`, unary or server-streaming. */
@@ -45,51 +49,56 @@ const method = z.strictObject(
   { error: sectionError },
 );
 
-const grpcService = z.strictObject(
-  {
-    /** Begins the names of its tools. */
-    name: namespace,
-    /** Target of gRPC, such as `dns:///inventory:8080`. Calls are spread over all addresses that it has. */
-    target: text.refine((value) => !/^(?!dns:|unix:)[a-z][a-z0-9+.-]*:\/\//i.test(value), {
-      error: ({ input }) => `must be a target such as dns:///inventory:8080, but is ${JSON.stringify(input)}`,
-    }),
-    /** Descriptor image, made by `buf build -o inventory.binpb`. Unset: server reflection, for development. */
-    descriptors: text.optional(),
-    /** Unset: without TLS. */
-    tls: z
-      .strictObject(
-        {
-          /** Authorities that the server's certificate may come from, in PEM. Unset: those that Node trusts. */
-          caFile: text.optional(),
-          /** Certificate of this client, in PEM. */
-          certFile: text.optional(),
-          /** Its private key, in PEM. */
-          keyFile: text.optional(),
-          /** Name that the server's certificate must have, where it is not that of the target. */
-          serverName: text.optional(),
-        },
-        { error: sectionError },
-      )
-      .refine(({ certFile, keyFile }) => (certFile === undefined) === (keyFile === undefined), {
-        error: "must have both certFile and keyFile, or neither",
-      })
-      .optional(),
-    /** The methods that become tools. No other is ever called. */
-    methods: z.array(method, "must be a list of methods").min(1, "must not be empty"),
-    /** Headers of the request that began a run which its tool calls carry too, such as `authorization`. */
-    forwardHeaders: headerNames.default([]),
-    timeout: duration("10ms", "1h").prefault("30s"),
-    concurrency: count(1, 10_000).default(32),
-    /** The most bytes of one answer, and of all messages of a stream: as protobuf, and as JSON. */
-    responseBytes: size("1KiB", "64MiB").prefault("1MiB"),
-    /**
-     * How often a PING asks whether the service is still there, while calls are in progress. Servers of gRPC close
-     * connections that ask more often than they allow: every 5 minutes, if nothing else is set there.
-     */
-    keepAlive: duration("1s", "24h").prefault("5m"),
-  },
-  { error: sectionError },
-);
+const grpcService = z
+  .strictObject(
+    {
+      /** Begins the names of its tools. */
+      name: namespace,
+      /** Target of gRPC, such as `dns:///inventory:8080`. Calls are spread over all addresses that it has. */
+      target: text.refine((value) => !/^(?!dns:|unix:)[a-z][a-z0-9+.-]*:\/\//i.test(value), {
+        error: ({ input }) => `must be a target such as dns:///inventory:8080, but is ${JSON.stringify(input)}`,
+      }),
+      /** Descriptor image, made by `buf build -o inventory.binpb`. Unset: server reflection, for development. */
+      descriptors: text.optional(),
+      /** Unset: without TLS. */
+      tls: z
+        .strictObject(
+          {
+            /** Authorities that the server's certificate may come from, in PEM. Unset: those that Node trusts. */
+            caFile: text.optional(),
+            /** Certificate of this client, in PEM. */
+            certFile: text.optional(),
+            /** Its private key, in PEM. */
+            keyFile: text.optional(),
+            /** Name that the server's certificate must have, where it is not that of the target. */
+            serverName: text.refine((value) => isIP(value) === 0, "must be a name, not an address").optional(),
+          },
+          { error: sectionError },
+        )
+        .refine(({ certFile, keyFile }) => (certFile === undefined) === (keyFile === undefined), {
+          error: "must have both certFile and keyFile, or neither",
+        })
+        .optional(),
+      /** The methods that become tools. No other is ever called. */
+      methods: z.array(method, "must be a list of methods").min(1, "must not be empty"),
+      /** Headers of the request that began a run which its tool calls carry too, such as `authorization`. */
+      forwardHeaders: headerNames.default([]),
+      timeout: duration("10ms", "1h").prefault("30s"),
+      concurrency: count(1, 10_000).default(32),
+      /** The most bytes of one answer, and of all messages of a stream: as protobuf, and as JSON. */
+      responseBytes: size("1KiB", "64MiB").prefault("1MiB"),
+      /**
+       * How often a PING asks whether the service is still there, while calls are in progress. Servers of gRPC close
+       * connections that ask more often than they allow: every 5 minutes, if nothing else is set there.
+       */
+      keepAlive: duration("1s", "24h").prefault("5m"),
+    },
+    { error: sectionError },
+  )
+  // Node refuses addresses as names of TLS servers.
+  .refine(({ target, tls }) => tls === undefined || tls.serverName !== undefined || !ADDRESS.test(target), {
+    error: "must have tls.serverName, because its target is an address: certificates are checked by name",
+  });
 
 const mcpServer = z
   .strictObject(

@@ -76,7 +76,7 @@ export async function startInventoryService(options: InventoryServiceOptions = {
       call.on("cancelled", () => watching[Symbol.dispose]());
       tell();
     } catch (error) {
-      call.destroy(Object.assign(error as Error, statusOf(error)));
+      call.emit("error", statusOf(error));
     }
   };
   const { getStock, listWarehouses, reserveItems, watchStock } = service.method;

@@ -28,7 +28,16 @@ export class CallFailure extends Error {
   }
 
   get code(): Code {
+    if (this.isBrokenOff) return Code.Unavailable;
     return this.status.code in Code ? (this.status.code as number) : Code.Unknown;
+  }
+
+  /** Whether the connection went away. A server that ends abruptly resets its streams as if it had cancelled them. */
+  get isBrokenOff(): boolean {
+    const { code, details } = this.status;
+    return (
+      (!this.isAnswer && code === status.UNAVAILABLE) || (code === status.CANCELLED && details === "Call cancelled")
+    );
   }
 
   /** Whether the service has certainly not seen the call. */
@@ -66,12 +75,12 @@ function isTooLarge({ status: { details } }: CallFailure, maxBytes: number): boo
 }
 
 function messageOf(failure: CallFailure, maxBytes: number): string {
-  const { status, code, isAnswer, isUnsent } = failure;
+  const { status, code, isAnswer, isBrokenOff, isUnsent } = failure;
   if (isTooLarge(failure, maxBytes)) return tooLarge(maxBytes);
   // What grpc-js says itself has addresses in it, which are nobody's business.
   if (isUnsent) return "the service cannot be reached";
   if (!isAnswer && code === Code.DeadlineExceeded) return "the service did not answer in time";
-  if (!isAnswer && code === Code.Unavailable) return "the connection to the service broke off";
+  if (isBrokenOff) return "the connection to the service broke off";
   const more = helpOf(status);
   const told = status.details || (more.length > 0 ? "" : "the service gave no reason");
   return cut(`${told}${more.length > 0 ? `${told && " "}(${more.join("; ")})` : ""}`);

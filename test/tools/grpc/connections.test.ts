@@ -4,7 +4,7 @@ import { Code } from "@connectrpc/connect";
 import type { ToolResult } from "../../../src/tools/tool.ts";
 import { contextOf, jsonOf, openTools, startService, type TestService, toolError } from "./service.ts";
 
-const stock = { sku: "TENT-2P" };
+const stock = { sku: "TENT-2P", name: "Tent for two", levels: [{ warehouseId: "north", available: 4, reserved: 1 }] };
 const handlers = { GetStock: () => stock };
 const input = '{"sku":"TENT-2P"}';
 const reserve = JSON.stringify({ orderId: "o-1", lines: [{ sku: "TENT-2P", warehouseId: "north", quantity: 2 }] });

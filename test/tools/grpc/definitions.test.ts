@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { describe, test } from "node:test";
+import { ConfigError, loadConfig } from "../../../src/config/config.ts";
 import { toolsSchema } from "../../../src/config/tools-schema.ts";
 import { GrpcToolsError, grpcToolSources } from "../../../src/tools/grpc/grpc-tools.ts";
 import { changedImage, grpcConfig, INVENTORY, methodIn, openTools, toolOf } from "./service.ts";
 
-const NOWHERE = "127.0.0.1:1";
+const NOWHERE = "localhost:1";
 const options = { onProblem: () => assert.fail("there is no problem") };
 
 /** What is wrong with configured services. */
@@ -170,6 +171,9 @@ describe("the configuration of a gRPC service", () => {
     "a header that each call has for itself": [{ forwardHeaders: ["connection"] }, /cannot be connection/],
     "a header of gRPC": [{ forwardHeaders: ["grpc-timeout"] }, /cannot be grpc-timeout/],
     "a header that says who calls": [{ forwardHeaders: ["x-parley-caller"] }, /cannot be x-parley-caller/],
+    "TLS to an address": [{ target: "10.0.0.1:443", tls: {} }, /must have tls\.serverName/],
+    "TLS to an address of IPv6": [{ target: "dns:///[::1]:443", tls: {} }, /must have tls\.serverName/],
+    "an address as the name of a TLS server": [{ tls: { serverName: "10.0.0.1" } }, /must be a name, not an address/],
     "a certificate without its key": [{ tls: { certFile: "tls.crt" } }, /both certFile and keyFile/],
   };
   for (const [name, [settings, problem]] of Object.entries(refused)) {
@@ -190,4 +194,27 @@ describe("the configuration of a gRPC service", () => {
       assert.ok(toolsSchema.safeParse({ grpc: [{ ...entry, target }] }).success);
     });
   }
+
+  test("names files that can be read", () => {
+    using image = changedImage(() => {});
+    const tls = { caFile: "/nowhere/ca.pem", certFile: image.path, keyFile: "/nowhere/tls.key" };
+    const services = [
+      { ...entry, descriptors: image.path },
+      { ...entry, name: "other", descriptors: "/nowhere/image.binpb", tls },
+    ];
+    const file = `${image.path}.yaml`;
+    writeFileSync(file, JSON.stringify({ tools: { grpc: services } }));
+    assert.throws(
+      () => loadConfig({ ANTHROPIC_API_KEY: "sk-test", PARLEY_CONFIG: file }),
+      (error) => {
+        assert.ok(error instanceof ConfigError);
+        assert.deepEqual(error.problems, [
+          "tools.grpc.1.descriptors: /nowhere/image.binpb cannot be read (ENOENT)",
+          "tools.grpc.1.tls.caFile: /nowhere/ca.pem cannot be read (ENOENT)",
+          "tools.grpc.1.tls.keyFile: /nowhere/tls.key cannot be read (ENOENT)",
+        ]);
+        return true;
+      },
+    );
+  });
 });

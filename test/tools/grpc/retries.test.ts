@@ -18,7 +18,7 @@ import {
 } from "./service.ts";
 
 const reserve = JSON.stringify({ orderId: "o-1", lines: [{ sku: "TENT-2P", warehouseId: "north", quantity: 2 }] });
-const stock = { sku: "TENT-2P" };
+const stock = { sku: "TENT-2P", name: "Tent for two", levels: [{ warehouseId: "north", available: 4, reserved: 1 }] };
 
 /** Answers UNAVAILABLE so many times. */
 function failing(times: number, answer: unknown, metadata?: Metadata) {

@@ -4,7 +4,7 @@ import { Code } from "@connectrpc/connect";
 import { status } from "@grpc/grpc-js";
 import { contextOf, jsonOf, openTools, type SeenCall, startService, statusError, toolError } from "./service.ts";
 
-const level = (available: number) => ({ levels: [{ warehouseId: "north", available }] });
+const level = (available: number) => ({ levels: [{ warehouseId: "north", available, reserved: 1 }] });
 const input = '{"sku":"TENT-2P"}';
 
 /** Sends so many messages, and then one a call of `more` until it is cancelled. */
