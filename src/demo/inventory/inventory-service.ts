@@ -71,6 +71,7 @@ export async function startInventoryService(options: InventoryServiceOptions = {
       };
       stock.levels(sku);
       await sleep(latencyMs);
+      if (call.cancelled) return;
       const watching = stock.watch(sku, tell);
       call.on("close", () => watching[Symbol.dispose]());
       call.on("cancelled", () => watching[Symbol.dispose]());

@@ -42,7 +42,12 @@ export class CallFailure extends Error {
 
   /** Whether the service has certainly not seen the call. */
   get isUnsent(): boolean {
-    return !this.isAnswer && /^(?:\w+: )?No connection established|^Name resolution failed/.test(this.status.details);
+    return (
+      !this.isAnswer &&
+      /^(?:\w+: )?No connection established|^Name resolution failed|^Channel closed before call started/.test(
+        this.status.details,
+      )
+    );
   }
 }
 

@@ -4,7 +4,6 @@ import { loadImage } from "../../descriptors/image.ts";
 import type { ToolSource } from "../tool.ts";
 import { createMethodTool } from "./method-tool.ts";
 import type { GrpcToolsOptions } from "./options.ts";
-
 import { ReflectedTools } from "./reflected-tools.ts";
 import { ServiceChannel } from "./service-channel.ts";
 import { openClient } from "./service-client.ts";

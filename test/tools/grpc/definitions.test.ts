@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { describe, test } from "node:test";
+import { create, setExtension } from "@bufbuild/protobuf";
+import { MessageOptionsSchema } from "@bufbuild/protobuf/wkt";
+import { MessageRulesSchema, message as messageRules } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
 import { ConfigError, loadConfig } from "../../../src/config/config.ts";
 import { toolsSchema } from "../../../src/config/tools-schema.ts";
 import { GrpcToolsError, grpcToolSources } from "../../../src/tools/grpc/grpc-tools.ts";
@@ -128,6 +131,21 @@ describe("the tools of a gRPC service", () => {
     });
     const [problem] = problemsOf({ descriptors: image.path, ...methods(`${INVENTORY}/GetStock`) });
     assert.match(problem ?? "", /methods\.0\.name: google\.protobuf\.StringValue cannot be the arguments of a tool: /);
+  });
+
+  test("cannot be methods whose rules cannot be evaluated", () => {
+    using image = changedImage((set) => {
+      const message = set.file[0]?.messageType.find(({ name }) => name === "GetStockRequest");
+      if (message === undefined) throw new Error("there is no such message");
+      message.options = create(MessageOptionsSchema);
+      setExtension(
+        message.options,
+        messageRules,
+        create(MessageRulesSchema, { cel: [{ id: "odd", expression: "1 +" }] }),
+      );
+    });
+    const [problem] = problemsOf({ descriptors: image.path, ...methods(`${INVENTORY}/GetStock`) });
+    assert.match(problem ?? "", /methods\.0\.name: the rules of inventory\.v1\.GetStockRequest cannot be evaluated: /);
   });
 
   test("cannot have an image that is none", () => {

@@ -1,16 +1,28 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
-import { toBinary } from "@bufbuild/protobuf";
-import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
-import { type Server, type ServiceDefinition, status, type UntypedServiceImplementation } from "@grpc/grpc-js";
+import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { FileDescriptorProtoSchema, type FileDescriptorSet, FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
+import {
+  type Server,
+  type ServerDuplexStream,
+  type ServiceDefinition,
+  status,
+  type UntypedServiceImplementation,
+} from "@grpc/grpc-js";
 import { ReflectionService } from "@grpc/reflection";
-import { ServerReflection } from "../../../gen/grpc/reflection/v1/reflection_pb.js";
+import {
+  ServerReflection,
+  type ServerReflectionRequest,
+  type ServerReflectionResponse,
+  ServerReflectionResponseSchema,
+} from "../../../gen/grpc/reflection/v1/reflection_pb.js";
 import { INVENTORY_IMAGE } from "../../../src/demo/inventory/inventory-service.ts";
 import { serviceDefinition } from "../../../src/demo/inventory/service-definition.ts";
 import { loadImage } from "../../../src/descriptors/image.ts";
 import { createGrpcTools } from "../../../src/tools/grpc/grpc-tools.ts";
 import type { Tool, ToolSource } from "../../../src/tools/tool.ts";
-import { contextOf, grpcConfig, INVENTORY, jsonOf, startService, toolOf } from "./service.ts";
+import { changedImage, contextOf, grpcConfig, INVENTORY, jsonOf, startService, toolOf } from "./service.ts";
 
 const handlers = { GetStock: () => ({ sku: "TENT-2P", name: "Tent for two" }) };
 const stock = { sku: "TENT-2P", name: "Tent for two", levels: [] };
@@ -39,6 +51,55 @@ function only(version: "v1" | "v1alpha"): (server: Server) => void {
     });
   };
 }
+
+/** The request of GetStock, in a file of its own. */
+function splitImage({ file }: FileDescriptorSet): void {
+  const [inventory] = file;
+  if (inventory === undefined) throw new Error("the image is empty");
+  inventory.dependency.push("inventory/query.proto");
+  const method = inventory.service[0]?.method.find(({ name }) => name === "GetStock");
+  if (method !== undefined) method.inputType = ".inventory.v1.Query";
+  file.push(
+    create(FileDescriptorProtoSchema, {
+      name: "inventory/query.proto",
+      package: "inventory.v1",
+      syntax: "proto3",
+      messageType: [{ name: "Query", field: [{ name: "query", number: 1, type: 9, label: 1, jsonName: "query" }] }],
+    }),
+  );
+}
+
+/** Reflection that answers with one file at a time, and knows the files of an image only. */
+function addSparse(server: Server, image: string, seen: string[]): void {
+  const { file } = fromBinary(FileDescriptorSetSchema, readFileSync(image));
+  const fileAnswer = (name: string): Answer => {
+    const found = file.find((candidate) => candidate.name === name);
+    if (found === undefined) return { case: "errorResponse", value: { errorCode: status.NOT_FOUND } };
+    const fileDescriptorProto = [toBinary(FileDescriptorProtoSchema, found)];
+    return { case: "fileDescriptorResponse", value: { fileDescriptorProto } };
+  };
+  const answer = ({ messageRequest }: ServerReflectionRequest): Answer => {
+    seen.push(String(messageRequest.value));
+    switch (messageRequest.case) {
+      case "listServices":
+        return { case: "listServicesResponse", value: { service: [{ name: INVENTORY }] } };
+      case "fileContainingSymbol":
+        return fileAnswer(file[0]?.name ?? "");
+      default:
+        return fileAnswer(String(messageRequest.value));
+    }
+  };
+  server.addService(serviceDefinition(ServerReflection), {
+    ServerReflectionInfo: ((call: ServerDuplexStream<ServerReflectionRequest, ServerReflectionResponse>) => {
+      call.on("data", (request) =>
+        call.write(create(ServerReflectionResponseSchema, { messageResponse: answer(request) })),
+      );
+      call.on("end", () => call.end());
+    }) as never,
+  });
+}
+
+type Answer = NonNullable<MessageInitShape<typeof ServerReflectionResponseSchema>["messageResponse"]>;
 
 interface Watched extends AsyncDisposable {
   readonly source: ToolSource;
@@ -117,6 +178,38 @@ describe("the tools of a service that tells of itself", { concurrency: true, tim
     await using _service = await startService(handlers, { port: before.port, more: only("v1") });
     await watched.tools();
     assert.equal(watched.source.tools.length, 4);
+    assert.equal(watched.problems.length, 1);
+  });
+
+  test("are there when the service tells of each file on its own", async () => {
+    using image = changedImage(splitImage);
+    const seen: string[] = [];
+    await using service = await startService({}, { more: (server) => addSparse(server, image.path, seen) });
+    await using watched = watch(service.address, { methods: [{ name: `${INVENTORY}/GetStock` }] });
+    await watched.tools();
+    const schema = JSON.parse(toolOf(watched.source, "inventory_get_stock").inputSchemaJson);
+    assert.deepEqual(Object.keys(schema.properties), ["query"]);
+    // What every registry has is asked for, too, but need not be there.
+    const others = ["buf/validate/validate.proto", "google/protobuf/timestamp.proto"];
+    assert.deepEqual(seen, ["", INVENTORY, ...others, "inventory/query.proto"]);
+    assert.deepEqual(watched.problems, []);
+  });
+
+  test("are asked for again and again, and each reason is told once", async () => {
+    let asked = 0;
+    const third = Promise.withResolvers<void>();
+    await using service = await startService(handlers, {
+      more: (server) =>
+        server.addService(serviceDefinition(ServerReflection), {
+          ServerReflectionInfo: ((call: { emit(name: string, error: unknown): void }) => {
+            if (++asked === 3) third.resolve();
+            call.emit("error", { code: status.PERMISSION_DENIED, details: "not for you" });
+          }) as never,
+        }),
+    });
+    await using watched = watch(service.address);
+    assert.match(await watched.problem(), /PERMISSION_DENIED: not for you/);
+    await third.promise;
     assert.equal(watched.problems.length, 1);
   });
 

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { on, once } from "node:events";
 import { copyFileSync, writeFileSync } from "node:fs";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { Code } from "@connectrpc/connect";
@@ -8,6 +10,7 @@ import { createGrpcTools, GrpcToolsError } from "../../../src/tools/grpc/grpc-to
 import { certificate, createTlsFolder } from "../../support/tls.ts";
 import { contextOf, grpcConfig, openTools, startService, type TestService, toolError, toolOf } from "./service.ts";
 
+const reserve = JSON.stringify({ orderId: "o-1", lines: [{ sku: "TENT-2P", warehouseId: "north", quantity: 2 }] });
 const input = '{"sku":"TENT-2P"}';
 const authority = certificate("authority").cert;
 
@@ -16,7 +19,46 @@ function startSecure(clients: Buffer | null = null): Promise<TestService> {
   const { cert, key } = certificate("server");
   const pair = [{ cert_chain: cert, private_key: key }];
   const credentials = ServerCredentials.createSsl(clients, pair, clients !== null);
-  return startService({ GetStock: () => ({ sku: "TENT-2P" }) }, { credentials });
+  return startService({ GetStock: () => ({ sku: "TENT-2P" }), ReserveItems: () => ({}) }, { credentials });
+}
+
+interface Gate extends AsyncDisposable {
+  readonly port: number;
+  /** The next connection. */
+  connection(): Promise<Socket>;
+  /** Lets connections through to the service, those that wait first. */
+  open(): void;
+}
+
+/** Lies before a service, and holds all connections until it is opened. */
+async function startGate(port: number): Promise<Gate> {
+  const opened = Promise.withResolvers<void>();
+  const sockets: Socket[] = [];
+  const server = createServer(async (socket) => {
+    sockets.push(socket);
+    socket.on("error", () => {});
+    await opened.promise;
+    const target = connect(port, "127.0.0.1");
+    target.on("error", () => {});
+    socket.on("close", () => target.destroy());
+    target.on("close", () => socket.destroy());
+    socket.pipe(target).pipe(socket);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const connections = on(server, "connection");
+  return {
+    port: (server.address() as AddressInfo).port,
+    connection: async () => {
+      const { value } = await connections.next();
+      return value?.[0] as Socket;
+    },
+    open: opened.resolve,
+    async [Symbol.asyncDispose]() {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+    },
+  };
 }
 
 const named = ({ port }: TestService) => `localhost:${port}`;
@@ -74,6 +116,30 @@ describe("TLS to a service", { concurrency: true, timeout: 60_000 }, () => {
       assert.equal((answer as { code?: unknown }).code, Code.Unavailable);
     }
     assert.equal(problems.length, 1);
+  });
+
+  test("lets calls end that wait for a connection while files change, and then closes it", async () => {
+    await using service = await startSecure();
+    await using gate = await startGate(service.port);
+    using folder = createTlsFolder();
+    const caFile = join(folder.path, "authority.crt");
+    copyFileSync(folder.filesWithClients.clientCaFile, caFile);
+    await using tools = openTools(`localhost:${gate.port}`, { tls: { caFile } });
+    const tool = tools.tool("inventory_get_stock");
+    const call = tools.tool("inventory_reserve_items").call(reserve, contextOf());
+    const first = await gate.connection();
+    writeFileSync(caFile, Buffer.concat([authority, certificate("other-authority").cert]));
+    // Calls of the old connection do not make another.
+    const second = gate.connection();
+    let isRenewed = false;
+    void second.then(() => {
+      isRenewed = true;
+    });
+    while (!isRenewed) await toolError(tool.call(input, contextOf({ timeoutMs: 50 })));
+    const closed = once(first, "close");
+    gate.open();
+    await call;
+    await closed;
   });
 
   test("leaves calls alone that are in progress while files change", async () => {
