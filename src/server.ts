@@ -1,4 +1,4 @@
-import { setImmediate, setTimeout } from "node:timers/promises";
+import { setTimeout } from "node:timers/promises";
 import type { DescService } from "@bufbuild/protobuf";
 import { compressionBrotli, compressionGzip } from "@connectrpc/connect-node";
 import { file_google_rpc_error_details } from "../gen/google/rpc/error_details_pb.js";
@@ -11,21 +11,19 @@ import { ModelService } from "../gen/parley/v1/model_service_pb.js";
 import { ToolService } from "../gen/parley/v1/tool_service_pb.js";
 import { PriceTable } from "./agent/prices.ts";
 import { type Retrier, RetryBudget } from "./agent/retry.ts";
-import { ToolSlots } from "./agent/tool-set.ts";
+import { createRuns, createTools } from "./agents.ts";
 import { type Config, ConfigError } from "./config/config.ts";
 import { loadMessageTypes, type MessageTypes } from "./descriptors/message-types.ts";
-import { ParleyError } from "./errors/parley-error.ts";
+import { drain } from "./drain.ts";
 import { createValidate } from "./interceptors/validate.ts";
 import { listenAdmin } from "./listen/admin-listener.ts";
 import { Dispatcher } from "./listen/dispatcher.ts";
-import { LAST_WORDS_MS } from "./listen/exchange.ts";
-import { listen, type PublicListener } from "./listen/public-listener.ts";
+import { listen } from "./listen/public-listener.ts";
 import { createRoutes } from "./listen/routes.ts";
-import { logCall, logRun } from "./observe/call-log.ts";
+import { logCall } from "./observe/call-log.ts";
 import type { Logger } from "./observe/logger.ts";
 import { createMetrics } from "./observe/metrics.ts";
 import { chat } from "./rpc/chat.ts";
-import { createRunFormat } from "./rpc/convert/agent-events.ts";
 import { countTokens } from "./rpc/count-tokens.ts";
 import type { AgentDependencies } from "./rpc/dependencies.ts";
 import { HealthState } from "./rpc/health.ts";
@@ -35,13 +33,8 @@ import { resumeRun, runAgent } from "./rpc/run-agent.ts";
 import { attachRun, cancelRun, createRun, getRun, listRuns, submitToolResults } from "./rpc/runs.ts";
 import { streamChat } from "./rpc/stream-chat.ts";
 import { listTools } from "./rpc/tools.ts";
-import { MemoryRunStore } from "./runs/memory-run-store.ts";
-import { Runs } from "./runs/runs.ts";
 
-import { GrpcToolsError, grpcToolSources } from "./tools/grpc/grpc-tools.ts";
-import { createLocalTools } from "./tools/local/local-tools.ts";
-import { mcpToolSources } from "./tools/mcp/mcp-tools.ts";
-import { ToolRegistry } from "./tools/registry.ts";
+import type { ToolRegistry } from "./tools/registry.ts";
 import type { ToolSource } from "./tools/tool.ts";
 import { createAnthropicUpstream } from "./upstream/anthropic.ts";
 import type { Upstream } from "./upstream/upstream.ts";
@@ -93,7 +86,7 @@ export async function createServer(config: Config, logger: Logger, overrides: Ov
   const health = new HealthState(SERVICES.map(({ typeName }) => typeName));
   const shutdown = new AbortController();
 
-  const tools = starting.use(createTools(config, logger, overrides));
+  const tools = starting.use(createTools(config, logger, overrides.tools));
   const dependencies = createDependencies(config, upstream, tools, overrides);
   const runs = starting.use(createRuns(config, dependencies, logger));
   const agentDependencies = { ...dependencies, runs };
@@ -194,36 +187,6 @@ export async function createServer(config: Config, logger: Logger, overrides: Ov
   };
 }
 
-/** @throws {ConfigError} when the tools cannot be had as they are configured. */
-function createTools({ tools }: Config, logger: Logger, overrides: Overrides): ToolRegistry {
-  try {
-    return new ToolRegistry([
-      ...(overrides.tools === undefined ? [] : [overrides.tools]),
-      createLocalTools(tools.local),
-      ...grpcToolSources(tools.grpc, { onProblem: (error, message) => logger.warn({ err: error }, message) }),
-      ...mcpToolSources(tools.mcp, {
-        onProblem: ({ server, message, cause }) => logger.warn({ server, err: cause }, message),
-      }),
-    ]);
-  } catch (error) {
-    throw error instanceof GrpcToolsError ? new ConfigError(error.problems) : error;
-  }
-}
-
-function createRuns({ runs }: Config, dependencies: Omit<AgentDependencies, "runs">, logger: Logger): Runs {
-  const { upstream, retrier, prices } = dependencies;
-  return new Runs({
-    store: new MemoryRunStore({ maxBytes: runs.memory }),
-    format: createRunFormat(prices),
-    loop: { upstream, retrier, prices, slots: new ToolSlots(), maxResultBytes: runs.resultBytes },
-    retentionMs: runs.retention,
-    actionTimeoutMs: runs.actionTimeout,
-    maxActive: runs.active,
-    onFault: (run, tool, fault) => logger.error({ run: run.id, tool, err: fault }, "a tool has thrown"),
-    onEnd: (record) => logRun(logger, record),
-  });
-}
-
 function createDependencies(
   { claude, server, prices, runs, tools: { descriptors, grpc } }: Config,
   upstream: Upstream,
@@ -259,32 +222,4 @@ function messageTypesOf(images: readonly string[]): MessageTypes {
   } catch (error) {
     throw new ConfigError([`tools.descriptors: ${(error as Error).message}`]);
   }
-}
-
-/** See Server.shutDown. */
-async function drain(
-  { lameDuck, drain }: Config["server"],
-  health: HealthState,
-  listener: PublicListener,
-  runs: Runs,
-  shutdown: AbortController,
-): Promise<void> {
-  health.stopServing();
-  await setTimeout(lameDuck);
-  health.endWatches();
-  const drained = listener.close();
-  await waitAtMost(drain, Promise.all([drained, runs.idle()]));
-  const reason = new ParleyError("SHUTTING_DOWN", "this replica is shutting down");
-  // Those who watch a run hear how it has ended before their calls do.
-  await runs.interrupt(reason);
-  await setImmediate();
-  shutdown.abort(reason);
-  await waitAtMost(LAST_WORDS_MS, drained);
-}
-
-async function waitAtMost(milliseconds: number, event: Promise<unknown>): Promise<void> {
-  const waiting = new AbortController();
-  const timeout = setTimeout(milliseconds, undefined, { signal: waiting.signal }).catch(() => {});
-  await Promise.race([event, timeout]);
-  waiting.abort();
 }

@@ -1,0 +1,35 @@
+import { setImmediate, setTimeout } from "node:timers/promises";
+import type { Config } from "./config/config.ts";
+import { ParleyError } from "./errors/parley-error.ts";
+import { LAST_WORDS_MS } from "./listen/exchange.ts";
+import type { PublicListener } from "./listen/public-listener.ts";
+import type { HealthState } from "./rpc/health.ts";
+import type { Runs } from "./runs/runs.ts";
+
+/** Shuts down in order: see Server.shutDown. */
+export async function drain(
+  { lameDuck, drain }: Config["server"],
+  health: HealthState,
+  listener: PublicListener,
+  runs: Runs,
+  shutdown: AbortController,
+): Promise<void> {
+  health.stopServing();
+  await setTimeout(lameDuck);
+  health.endWatches();
+  const drained = listener.close();
+  await waitAtMost(drain, Promise.all([drained, runs.idle()]));
+  const reason = new ParleyError("SHUTTING_DOWN", "this replica is shutting down");
+  // Those who watch a run hear how it has ended before their calls do.
+  await runs.interrupt(reason);
+  await setImmediate();
+  shutdown.abort(reason);
+  await waitAtMost(LAST_WORDS_MS, drained);
+}
+
+async function waitAtMost(milliseconds: number, event: Promise<unknown>): Promise<void> {
+  const waiting = new AbortController();
+  const timeout = setTimeout(milliseconds, undefined, { signal: waiting.signal }).catch(() => {});
+  await Promise.race([event, timeout]);
+  waiting.abort();
+}
