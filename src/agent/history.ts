@@ -8,7 +8,7 @@ import type { Answer, Members } from "../upstream/answer.ts";
 import { objectText, parseValid, RawJson } from "../upstream/raw-json.ts";
 import type { ToolCall } from "./tool-call.ts";
 
-/** Claude's answer as a message to send back: byte for byte, but for texts that are empty, which Claude refuses. */
+/** Claude's answer as a message to send back: byte for byte, but for texts that are blank, which Claude refuses. */
 export function assistantMessage(answer: Answer): MessageParam {
   return { role: "assistant", content: sendable(answer.blocks).map(rawBlock) };
 }
@@ -36,21 +36,22 @@ export function resultsMessage(results: readonly ToolResultBlockParam[]): Messag
  * history stays as it is.
  */
 export function withNotice(messages: readonly MessageParam[], notice: string): MessageParam[] {
-  const history = [...messages];
-  for (let last = history.pop(); last !== undefined; last = history.pop()) {
-    const content: ContentBlockParam[] =
-      typeof last.content === "string" ? [{ type: "text", text: last.content }] : [...last.content];
-    const text: TextBlockParam = { type: "text", text: notice };
-    if (last.role === "user") {
-      // A server tool that is still at work goes on with the next answer, which only results may come before.
-      if (hasOpenServerCall(history.at(-1))) return [...messages];
-      return [...history, { role: "user", content: [...content, text] }];
-    }
-    if (last.role === "assistant") while (content.length > 0 && isOpenEnd(content.at(-1))) content.pop();
-    if (content.length === 0) continue;
-    return [...history, { role: last.role, content } as MessageParam, { role: "user", content: [text] }];
+  const history = messages.slice(0, -1);
+  const last = messages.at(-1);
+  if (last === undefined) throw new TypeError("a history without messages");
+  // Claude takes no message of the user after one of the system, but one of the system after any of the user.
+  if (last.role === "system") return [...withNotice(history, notice), last];
+  const content: ContentBlockParam[] =
+    typeof last.content === "string" ? [{ type: "text", text: last.content }] : [...last.content];
+  const text: TextBlockParam = { type: "text", text: notice };
+  if (last.role === "user") {
+    // A server tool that is still at work goes on with the next answer, which only results may come before.
+    if (hasOpenServerCall(history.at(-1))) return [...messages];
+    return [...history, { role: "user", content: [...content, text] }];
   }
-  throw new TypeError("a history without messages");
+  while (isOpenEnd(content.at(-1))) content.pop();
+  if (content.length === 0) return withNotice(history, notice);
+  return [...history, { role: "assistant", content }, { role: "user", content: [text] }];
 }
 
 function isOpenEnd(block: unknown): boolean {
@@ -74,7 +75,7 @@ function plain(block: unknown): { readonly type?: string; readonly id?: string; 
 }
 
 function sendable(blocks: readonly Members[]): readonly Members[] {
-  return blocks.filter((block) => textOf(block, "type") !== "text" || textOf(block, "text") !== "");
+  return blocks.filter((block) => textOf(block, "type") !== "text" || textOf(block, "text").trim() !== "");
 }
 
 /** Arguments that are no JSON would make the whole request none. */

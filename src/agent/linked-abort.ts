@@ -1,3 +1,5 @@
+import { timerAt } from "./timer-at.ts";
+
 /** A signal that is aborted with another, or before it, at a certain time. Dispose of it when it is of no more use. */
 export class LinkedAbort implements Disposable {
   readonly #controller = new AbortController();
@@ -10,7 +12,7 @@ export class LinkedAbort implements Disposable {
     this.#parent = parent;
     if (parent.aborted) this.#onAbort();
     else parent.addEventListener("abort", this.#onAbort, { once: true });
-    if (Number.isFinite(deadline)) this.#timer = setTimeout(onDeadline, Math.max(0, deadline - performance.now()));
+    if (Number.isFinite(deadline)) this.#timer = timerAt(deadline, onDeadline);
   }
 
   get signal(): AbortSignal {

@@ -59,7 +59,8 @@ export async function* makePendingCalls(
     try {
       using _runSlot = await runSlots.acquire(waiting.signal);
       using _toolSlot = await slots.acquire(tool, waiting.signal);
-      await makeNow(call, tool);
+      // A slot may be free because the time of the calls before is up, and with it that of this call.
+      if (performance.now() < limits.deadline) await makeNow(call, tool);
     } catch {
       // It is not made when the time of the run is up before its turn has come.
       limits.signal.throwIfAborted();

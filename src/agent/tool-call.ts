@@ -1,6 +1,7 @@
 import type { ToolResultBlockParam } from "@anthropic-ai/sdk/resources/messages";
 import { type Tool, type ToolContext, ToolError, type ToolResult } from "../tools/tool.ts";
 import { toolFailures } from "../tools/tool-failures.ts";
+import { timerAt } from "./timer-at.ts";
 
 /** A tool call that Claude asked for. */
 export interface ToolCall {
@@ -27,7 +28,7 @@ export interface ToolCallLimits {
   readonly signal: AbortSignal;
   /** When the call must be over, by `performance.now()`. */
   readonly deadline: number;
-  /** The most bytes of the result's texts. */
+  /** The most bytes of the result's texts, or of the words of its failure. */
   readonly maxResultBytes: number;
 }
 
@@ -52,7 +53,7 @@ export async function callTool(
   const onAbort = () => stop(signal.reason);
   signal.addEventListener("abort", onAbort, { once: true });
   const time = Math.max(0, deadline - performance.now());
-  const timer = setTimeout(() => stop(toolFailures.timedOut(time)), time);
+  const timer = timerAt(deadline, () => stop(toolFailures.timedOut(time)));
   let isOver = false;
   const progress = (message: string) => {
     if (!isOver) context.progress(message);
@@ -69,7 +70,7 @@ export async function callTool(
     return { result: toolResult(call, cut(content, maxResultBytes), isError) };
   } catch (error) {
     signal.throwIfAborted();
-    return failed(call, error);
+    return failed(call, error, maxResultBytes);
   } finally {
     isOver = true;
     clearTimeout(timer);
@@ -83,10 +84,10 @@ async function invoke(tool: Tool, { inputJson }: ToolCall, context: ToolContext)
 }
 
 /** The outcome of a call that failed, or was never made. */
-export function failed(call: ToolCall, error: unknown): ToolOutcome {
-  const failure = error instanceof ToolError ? error : toolFailures.crashed();
-  const result = toolResult(call, failure.message.toWellFormed() || "the tool failed", true);
-  return failure === error ? { result, failure } : { result, failure, fault: error };
+export function failed(call: ToolCall, error: unknown, maxBytes = Number.POSITIVE_INFINITY): ToolOutcome {
+  if (!(error instanceof ToolError)) return { ...failed(call, toolFailures.crashed()), fault: error };
+  const message = cutText(error.message, maxBytes) || "the tool failed";
+  return { result: toolResult(call, message, true), failure: new ToolError(error.code, message) };
 }
 
 /** A result for Claude. */
@@ -100,14 +101,14 @@ function toolResult(call: ToolCall, content: ToolResult["content"], isError = fa
   };
 }
 
-/** Cuts texts so that all of them together have at most so many bytes. Claude refuses empty ones. */
+/** Cuts texts so that all of them together have at most so many bytes. Claude refuses blank ones. */
 function cut(content: ToolResult["content"], maxBytes: number): ToolResult["content"] {
   if (typeof content === "string") return cutText(content, maxBytes);
   let left = maxBytes;
   const kept: Exclude<ToolResult["content"], string> = [];
   for (const block of content) {
     if (block.type !== "text") kept.push(block);
-    else if (block.text !== "" && left > 0) {
+    else if (block.text.trim() !== "" && left >= 0) {
       kept.push({ ...block, text: cutText(block.text, left) });
       left -= Buffer.byteLength(block.text);
     }

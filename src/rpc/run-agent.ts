@@ -26,8 +26,10 @@ export function runAgent(dependencies: AgentDependencies): Method {
       call.record.chatPath = "chat.";
       const run = newRun(input, "", call, dependencies);
       const reserveMs = reserveOf(input.budget, timeLeft(call), budgets, "budget.deadline_reserve");
-      const { record } = await runs.start(run, attached(input.disconnectPolicy, call, reserveMs));
+      const runCall = attached(input.disconnectPolicy, call, reserveMs);
+      const { record, existing } = await runs.start(run, runCall);
       await sendToTheEnd(runs, record, call, out, {
+        endsWithCall: runCall !== undefined && !existing,
         after: 0,
         heartbeatMs,
         respond: (event) => create(RunAgentResponseSchema, { event }),
@@ -51,8 +53,10 @@ export function resumeRun(dependencies: AgentDependencies): Method {
       checkMoreBudget(record, budget);
       const after = run.lastSequence;
       const task = runTask(request, "", call, dependencies);
-      await runs.resume(record, budget, task, attached(request.disconnectPolicy, call, reserveMs));
+      const runCall = attached(request.disconnectPolicy, call, reserveMs);
+      runs.resume(record, budget, task, runCall);
       await sendToTheEnd(runs, record, call, out, {
+        endsWithCall: runCall !== undefined,
         after,
         heartbeatMs,
         respond: (event) => create(ResumeRunResponseSchema, { event }),
@@ -76,16 +80,15 @@ async function sendToTheEnd<T>(
   record: RunRecord,
   call: Call,
   out: Output<T>,
-  options: Omit<EventStreamOptions<T>, "endsAtAction">,
+  { endsWithCall, ...options }: Omit<EventStreamOptions<T>, "endsAtAction"> & { readonly endsWithCall: boolean },
 ): Promise<void> {
   call.record.run = record.run;
   try {
     await sendEvents(runs, record, call, out, { ...options, endsAtAction: true });
-  } finally {
-    // The log tells what the run has cost, if it ends with the call.
-    if (call.signal.aborted && record.request.disconnectPolicy !== DisconnectPolicy.CONTINUE) {
-      await runs.settled(record);
-    }
+  } catch (error) {
+    // However the call fails. When the run has ended, the log can tell what it has cost.
+    if (endsWithCall) await runs.cancel(record, "its caller does not follow it any more");
+    throw error;
   }
   if (record.failure !== undefined) throw record.failure;
 }

@@ -46,8 +46,9 @@ export function answerActions(
   for (const { toolUseId, answer } of answers) {
     const call = pending.find(({ id }) => id === toolUseId);
     if (call === undefined || !taken.has(toolUseId)) continue;
-    if (answer.kind === "result") call.result = answer.result;
-    else call.decision = answer.decision;
+    if (answer.kind === "decision") call.decision = answer.decision;
+    // Claude wants the toolset named, which callers are not told.
+    else call.result = { ...answer.result, ...(call.toolset !== undefined && { toolset_name: call.toolset }) };
   }
   for (const [toolUseId, fingerprint] of taken) given.set(toolUseId, fingerprint);
   run.pendingActions = run.pendingActions.filter(({ toolUseId }) => !taken.has(toolUseId));

@@ -18,7 +18,7 @@ import { ParleyError } from "../errors/parley-error.ts";
 import type { Answer } from "../upstream/answer.ts";
 import { budgetKinds } from "./budget-kinds.ts";
 import type { EventKind, RunFormat } from "./run-format.ts";
-import type { RunRecord } from "./run-record.ts";
+import { hasEnded, type RunRecord } from "./run-record.ts";
 import type { RunStore, StoredEvent } from "./run-store.ts";
 
 /** What a run does, besides what its record says. */
@@ -84,28 +84,31 @@ export class ActiveRun {
     return this.#state.pending;
   }
 
-  /** Tells that the run has begun, or goes on after it had ended. */
-  async announce(how: "runStarted" | "runResumed"): Promise<void> {
+  /** Begins the run, or goes on with one that had ended. Otherwise as `work`. */
+  begin(how: "runStarted" | "runResumed", call: RunCall | undefined): Promise<void> {
     const { run } = this.record;
-    run.state = RunState.RUNNING;
     delete run.error;
     delete run.finishTime;
     delete run.expireTime;
     run.exhaustedBudget = BudgetKind.UNSPECIFIED;
     this.record.failure = undefined;
-    await this.#tell([{ case: how, value: { run } }]);
+    return this.work(call, how);
   }
 
-  /** Goes on until the run has ended or somebody has to act. With a call it does not outlive that. */
-  work(call: RunCall | undefined): Promise<void> {
+  /** Goes on until the run has ended or somebody has to act. With a call it does not outlive that. Never rejects. */
+  work(call: RunCall | undefined, how?: "runStarted" | "runResumed"): Promise<void> {
     clearTimeout(this.#expiry);
     const { run } = this.record;
     run.state = RunState.RUNNING;
     run.pendingActions = [];
-    this.#working = this.#work(call).finally(() => {
-      this.#working = undefined;
+    // The answer to an action may be there before the store has taken that somebody must act.
+    const before = this.#working;
+    const work = () => this.#work(call, how);
+    const working = (before === undefined ? work() : before.then(work)).finally(() => {
+      if (this.#working === working) this.#working = undefined;
     });
-    return this.#working;
+    this.#working = working;
+    return working;
   }
 
   /** Ends the run, if it has not ended. Resolves when it has. */
@@ -118,15 +121,17 @@ export class ActiveRun {
     await this.#working;
   }
 
-  async #work(call: RunCall | undefined): Promise<void> {
+  async #work(call: RunCall | undefined, how: "runStarted" | "runResumed" | undefined): Promise<void> {
+    const { run, budget } = this.record;
+    if (hasEnded(run)) return;
     const startedAt = performance.now();
     const limits = this.#limits(call, startedAt);
     using end = new LinkedAbort(this.#controller.signal, limits.deadline, () =>
       end.abort(new ParleyError("DEADLINE_EXCEEDED", "the time of the run is up")),
     );
     try {
+      if (how !== undefined) await this.#tell([{ case: how, value: { run } }]);
       const { caller, ...loop } = this.#task.loop;
-      const { budget, run } = this.record;
       const { onFault } = this.#environment;
       const events = runLoop(
         { ...loop, budget, context: { runId: run.id, caller } },
@@ -134,13 +139,21 @@ export class ActiveRun {
         { ...this.#environment.loop, onFault: (tool, fault) => onFault(run, tool, fault) },
         { ...limits, signal: end.signal },
       );
+      await this.#conclude(await this.#outcomeOf(events, startedAt));
+    } catch (error) {
+      // What is still at work for it stops. If that is how it ended, the reason for it counts.
+      end.abort(error);
+      await this.#fail(end.signal.reason);
+    }
+  }
+
+  async #outcomeOf(events: ReturnType<typeof runLoop>, startedAt: number): Promise<LoopOutcome> {
+    try {
       let next = await events.next();
       for (; next.done !== true; next = await events.next()) await this.#loopEvents(next.value);
+      return next.value;
+    } finally {
       this.#state.activeMs += performance.now() - startedAt;
-      await this.#conclude(next.value);
-    } catch (error) {
-      this.#state.activeMs += performance.now() - startedAt;
-      await this.#fail(end.signal.aborted ? (end.signal.reason as Error) : error);
     }
   }
 
@@ -195,9 +208,11 @@ export class ActiveRun {
     run.state = RunState.REQUIRES_ACTION;
     run.pendingActions = actions.map((action) => create(PendingActionSchema, format.action(action)));
     const expireTime = timestampFromMs(Date.now() + actionTimeoutMs);
-    await this.#tell([{ case: "actionRequired", value: { actions: run.pendingActions, expireTime } }]);
     const expired = () => new ParleyError("ACTION_EXPIRED", "nobody has acted within the time that the run waits");
     this.#expiry = setTimeout(() => void this.cancel(expired()), actionTimeoutMs).unref();
+    await this.#tell([{ case: "actionRequired", value: { actions: run.pendingActions, expireTime } }]);
+    // Until now whoever cancelled it has left its end to this.
+    this.#controller.signal.throwIfAborted();
   }
 
   async #fail(error: unknown): Promise<void> {
@@ -217,7 +232,12 @@ export class ActiveRun {
     run.pendingActions = [];
     run.finishTime = timestampNow();
     run.expireTime = timestampFromMs(Date.now() + this.#environment.retentionMs);
-    await this.#tell([{ case: "runFinished", value: { run, ...(finalMessage !== undefined && { finalMessage }) } }]);
+    try {
+      await this.#tell([{ case: "runFinished", value: { run, ...(finalMessage !== undefined && { finalMessage }) } }]);
+    } catch (error) {
+      // The run is over in this process, also if the store cannot be told.
+      this.record.failure ??= error;
+    }
     this.#onEnd();
   }
 

@@ -40,14 +40,14 @@ export class MemoryRunStore implements RunStore {
   }
 
   async create(record: RunRecord): Promise<RunRecord> {
-    const key = requestKey(record);
-    const existing = key === undefined ? undefined : this.#entries.get(this.#byRequest.get(key) ?? "")?.record;
-    if (existing !== undefined && !isLost(existing)) return existing;
-    if (key !== undefined) this.#byRequest.set(key, record.run.id);
+    const { id } = record.run;
+    const existing = this.#earlier(record);
+    if (existing !== undefined) return existing;
+    if (record.requestId !== "") this.#byRequest.set(requestKey(record), id);
     const { length } = toBinary(RunAgentRequestSchema, record.request);
-    this.#entries.set(record.run.id, { record, events: [], bytes: length, waiting: new Set() });
+    this.#entries.set(id, { record, events: [], bytes: length, waiting: new Set() });
     this.#bytes += length;
-    this.#makeRoom();
+    this.#makeRoom(id);
     return record;
   }
 
@@ -55,12 +55,17 @@ export class MemoryRunStore implements RunStore {
     return this.#entries.get(id)?.record;
   }
 
+  async findRequest(owner: string, requestId: string): Promise<RunRecord | undefined> {
+    return this.#earlier({ owner, requestId });
+  }
+
   async list({ owner, before, limit, conversationId, states }: RunQuery): Promise<readonly RunRecord[]> {
     const found: RunRecord[] = [];
-    for (const { record } of [...this.#entries.values()].reverse()) {
+    const following = [...this.#entries.keys()].filter((id) => before === undefined || id < before);
+    for (const id of following.sort().reverse()) {
+      const { record } = this.#entries.get(id) as Entry;
       const { run } = record;
       if (record.owner !== owner) continue;
-      if (before !== undefined && run.id >= before) continue;
       if (conversationId !== undefined && run.conversationId !== conversationId) continue;
       if (states !== undefined && !states.has(run.state)) continue;
       found.push(record);
@@ -85,7 +90,7 @@ export class MemoryRunStore implements RunStore {
     this.#ended.delete(id);
     if (hasEnded(record.run)) this.#ended.add(id);
     wakeAll(entry);
-    this.#makeRoom();
+    this.#makeRoom(id);
   }
 
   async read(id: string, after: number, limit: number): Promise<readonly StoredEvent[]> {
@@ -126,6 +131,11 @@ export class MemoryRunStore implements RunStore {
     clearInterval(this.#sweeper);
   }
 
+  #earlier(request: RequestName): RunRecord | undefined {
+    const record = this.#entries.get(this.#byRequest.get(requestKey(request)) ?? "")?.record;
+    return record === undefined || isLost(record) ? undefined : record;
+  }
+
   #forgetExpired(): void {
     const now = Date.now();
     for (const id of this.#ended) {
@@ -134,20 +144,29 @@ export class MemoryRunStore implements RunStore {
     }
   }
 
-  #makeRoom(): void {
+  /** @param latest the run that has just moved on: those who follow it have not read yet how. */
+  #makeRoom(latest: string): void {
     for (const id of this.#ended) {
       if (this.#bytes <= this.#maxBytes) return;
-      this.#forget(id);
+      if (id !== latest) this.#forget(id);
     }
     while (this.#bytes > this.#maxBytes) {
-      const [largest] = [...this.#entries.values()].sort((one, other) => other.bytes - one.bytes);
-      // The latest events stay, also of a run that is larger than all memory: those who follow it need them.
-      if (largest === undefined || largest.events.length <= FRESH_EVENTS) return;
+      const largest = this.#largest();
+      if (largest === undefined) return;
       const dropped = largest.events.splice(0, Math.ceil((largest.events.length - FRESH_EVENTS) / 2));
       const bytes = dropped.reduce((sum, event) => sum + event.bytes.length, 0);
       largest.bytes -= bytes;
       this.#bytes -= bytes;
     }
+  }
+
+  /** The run that can give away most. The latest events stay, also of a run that is larger than all memory. */
+  #largest(): Entry | undefined {
+    let largest: Entry | undefined;
+    for (const entry of this.#entries.values()) {
+      if (entry.events.length > FRESH_EVENTS && entry.bytes > (largest?.bytes ?? 0)) largest = entry;
+    }
+    return largest;
   }
 
   #forget(id: string): void {
@@ -157,7 +176,7 @@ export class MemoryRunStore implements RunStore {
     this.#entries.delete(id);
     this.#bytes -= entry.bytes;
     const key = requestKey(entry.record);
-    if (key !== undefined && this.#byRequest.get(key) === id) this.#byRequest.delete(key);
+    if (this.#byRequest.get(key) === id) this.#byRequest.delete(key);
     wakeAll(entry);
   }
 }
@@ -168,8 +187,10 @@ function wakeAll({ waiting }: Entry): void {
   for (const wake of woken) wake();
 }
 
-function requestKey({ owner, requestId }: RunRecord): string | undefined {
-  return requestId === "" ? undefined : JSON.stringify([owner, requestId]);
+type RequestName = Pick<RunRecord, "owner" | "requestId">;
+
+function requestKey({ owner, requestId }: RequestName): string {
+  return JSON.stringify([owner, requestId]);
 }
 
 /** Whether a run has no answer to give any more, so that to ask again is no repetition. */

@@ -12,7 +12,7 @@ export interface StoredEvent {
 
 export interface RunQuery {
   readonly owner: string;
-  /** Only runs before this one, in the order of the list. */
+  /** Identifier of a run: only those are listed that come after it in the list. */
   readonly before?: string | undefined;
   readonly limit: number;
   readonly conversationId?: string | undefined;
@@ -35,7 +35,9 @@ export interface RunStore extends AsyncDisposable {
   create(record: RunRecord): Promise<RunRecord>;
   /** Undefined: there is none, or it has expired. */
   find(id: string): Promise<RunRecord | undefined>;
-  /** The newest first. */
+  /** The run that `create` would return in the place of a new one. Undefined: there is none. */
+  findRequest(owner: string, requestId: string): Promise<RunRecord | undefined>;
+  /** The newest first, which is by descending identifiers. */
   list(query: RunQuery): Promise<readonly RunRecord[]>;
   /** Adds events, and replaces what is told of the run: both or neither. The events follow those before them. */
   append(record: RunRecord, events: readonly StoredEvent[]): Promise<void> | void;

@@ -1,11 +1,17 @@
 import { randomUUIDv7 } from "node:crypto";
-import { create } from "@bufbuild/protobuf";
+import { setImmediate } from "node:timers/promises";
+import { create, equals } from "@bufbuild/protobuf";
 import { timestampNow } from "@bufbuild/protobuf/wkt";
-import { type RunAgentRequest, RunSchema, RunState } from "../../gen/parley/v1/agent_service_pb.js";
+import {
+  type RunAgentRequest,
+  RunAgentRequestSchema,
+  RunSchema,
+  RunState,
+} from "../../gen/parley/v1/agent_service_pb.js";
 import type { Budget } from "../agent/budget.ts";
 import { LoopState } from "../agent/loop-state.ts";
 import { abortCause } from "../errors/abort-cause.ts";
-import { ParleyError } from "../errors/parley-error.ts";
+import { invalidField, ParleyError } from "../errors/parley-error.ts";
 import { type ActionAnswer, answerActions } from "./action-answers.ts";
 import { ActiveRun, type RunCall, type RunEnvironment, type RunTask } from "./active-run.ts";
 import { hasEnded, type RunRecord } from "./run-record.ts";
@@ -15,6 +21,8 @@ import type { RunQuery, StoredEvent } from "./run-store.ts";
 export interface NewRun {
   readonly owner: string;
   readonly request: RunAgentRequest;
+  /** Path of `request` in the message that it came in (`""` or `"run."`), for errors. */
+  readonly prefix: string;
   readonly messages: LoopState["messages"];
   readonly budget: Budget;
   readonly task: RunTask;
@@ -34,6 +42,10 @@ const EVENTS_PER_READ = 256;
 export class Runs implements AsyncDisposable {
   readonly #options: RunsOptions;
   readonly #active = new Map<string, ActiveRun>();
+  /** Runs that the store is about to take. */
+  #starting = 0;
+  /** Why no run can begin any more. */
+  #closing: ParleyError | undefined;
 
   constructor(options: RunsOptions) {
     this.#options = options;
@@ -43,17 +55,21 @@ export class Runs implements AsyncDisposable {
    * Starts a run, or finds the one that the same request has started.
    *
    * @param call the call that the run ends with. Undefined: it goes on without one.
-   * @throws {ParleyError} RUN_LIMIT_REACHED; INVALID_REQUEST when another request had the same identifier.
+   * @throws {ParleyError} RUN_LIMIT_REACHED; INVALID_REQUEST when another request had the same identifier; SHUTTING_DOWN.
    */
   async start(
-    { owner, request, messages, budget, task }: NewRun,
+    { owner, request, prefix, messages, budget, task }: NewRun,
     call: RunCall | undefined,
   ): Promise<{ readonly record: RunRecord; readonly existing: boolean }> {
-    const { maxActive, store } = this.#options;
-    if (this.#active.size >= maxActive) {
-      throw new ParleyError("RUN_LIMIT_REACHED", `${maxActive} runs are active, which is the limit of this replica`);
+    const { store } = this.#options;
+    const { chat } = request;
+    const requestId = chat?.requestId ?? "";
+    const refusal = this.#refusal();
+    if (refusal !== undefined) {
+      const earlier = requestId === "" ? undefined : await store.findRequest(owner, requestId);
+      if (earlier === undefined) throw refusal;
+      return { record: sameRequest(earlier, request, prefix), existing: true };
     }
-    const chat = request.chat;
     const now = timestampNow();
     const state = new LoopState(messages);
     const record: RunRecord = {
@@ -65,7 +81,7 @@ export class Runs implements AsyncDisposable {
         labels: chat?.labels ?? {},
       }),
       owner,
-      requestId: chat?.requestId ?? "",
+      requestId,
       request,
       budget,
       state,
@@ -73,16 +89,19 @@ export class Runs implements AsyncDisposable {
       answers: new Map(),
       failure: undefined,
     };
-    const kept = await store.create(record);
-    if (kept !== record) return { record: kept, existing: true };
-    const active = this.#activate(record, state, task);
-    await active.announce("runStarted");
-    this.#work(active, call);
+    this.#starting++;
+    const kept = await store.create(record).finally(() => this.#starting--);
+    if (kept !== record) return { record: sameRequest(kept, request, prefix), existing: true };
+    endWith(call, this.#activate(record, state, task), (active) => active.begin("runStarted", call));
     return { record, existing: false };
   }
 
-  /** Goes on with a run that has ended where it can be resumed. Parameters and errors as those of `start`. */
-  async resume(record: RunRecord, budget: Budget, task: RunTask, call: RunCall | undefined): Promise<void> {
+  /**
+   * Goes on with a run that has ended where it can be resumed. Parameters as those of `start`.
+   *
+   * @throws {ParleyError} RUN_NOT_RESUMABLE, RUN_LIMIT_REACHED, SHUTTING_DOWN.
+   */
+  resume(record: RunRecord, budget: Budget, task: RunTask, call: RunCall | undefined): void {
     const { run, state } = record;
     const resumable = run.state === RunState.BUDGET_EXHAUSTED || run.state === RunState.INTERRUPTED;
     if (!resumable || state === undefined || this.#active.has(run.id)) {
@@ -91,10 +110,10 @@ export class Runs implements AsyncDisposable {
         `a run in state ${RunState[run.state]} cannot be resumed, only one in BUDGET_EXHAUSTED or INTERRUPTED`,
       );
     }
+    const refusal = this.#refusal();
+    if (refusal !== undefined) throw refusal;
     record.budget = budget;
-    const active = this.#activate(record, state, task);
-    await active.announce("runResumed");
-    this.#work(active, call);
+    endWith(call, this.#activate(record, state, task), (active) => active.begin("runResumed", call));
   }
 
   /**
@@ -133,7 +152,7 @@ export class Runs implements AsyncDisposable {
    */
   async answer(record: RunRecord, answers: readonly ActionAnswer[]): Promise<void> {
     const active = this.#active.get(record.run.id);
-    if (answerActions(record, active?.pending ?? [], answers) && active !== undefined) this.#work(active, undefined);
+    if (answerActions(record, active?.pending ?? [], answers)) void active?.work(undefined);
   }
 
   /**
@@ -151,17 +170,14 @@ export class Runs implements AsyncDisposable {
       if (events.length > 0) {
         last = events.at(-1)?.sequence ?? last;
         yield events;
+        // A long replay takes turns with all else, also where nobody waits for it to be sent.
+        if (events.length === EVENTS_PER_READ) await setImmediate();
       } else if (hasEnded(run) && run.lastSequence <= last) {
         return;
       } else {
         await store.changed(run.id, last, signal);
       }
     }
-  }
-
-  /** Resolves when a run is not at work: it has ended, or waits for somebody to act. */
-  async settled({ run }: RunRecord): Promise<void> {
-    await this.#active.get(run.id)?.working;
   }
 
   /** Resolves when no run is at work any more. */
@@ -173,8 +189,9 @@ export class Runs implements AsyncDisposable {
     }
   }
 
-  /** Ends all runs, so that they can be resumed. */
+  /** Ends all runs, so that they can be resumed. No other can begin after that. */
   async interrupt(reason: ParleyError): Promise<void> {
+    this.#closing = reason;
     await Promise.all([...this.#active.values()].map((active) => active.cancel(reason)));
   }
 
@@ -193,10 +210,26 @@ export class Runs implements AsyncDisposable {
     return active;
   }
 
-  #work(active: ActiveRun, call: RunCall | undefined): void {
-    const onAbort = () => void active.cancel(abortCause(call as RunCall) as Error);
-    call?.signal.addEventListener("abort", onAbort, { once: true });
-    if (call?.signal.aborted) onAbort();
-    void active.work(call).finally(() => call?.signal.removeEventListener("abort", onAbort));
+  /** Why no other run can begin now. */
+  #refusal(): ParleyError | undefined {
+    const { maxActive } = this.#options;
+    if (this.#closing !== undefined || this.#active.size + this.#starting < maxActive) return this.#closing;
+    return new ParleyError("RUN_LIMIT_REACHED", `${maxActive} runs are active, which is the limit of this replica`);
   }
+}
+
+/** Lets a run work that ends with a call, if there is one. */
+function endWith(call: RunCall | undefined, active: ActiveRun, work: (active: ActiveRun) => Promise<void>): void {
+  const working = work(active);
+  if (call === undefined) return;
+  const onAbort = () => void active.cancel(abortCause(call) as Error);
+  call.signal.addEventListener("abort", onAbort, { once: true });
+  if (call.signal.aborted) onAbort();
+  void working.finally(() => call.signal.removeEventListener("abort", onAbort));
+}
+
+/** @throws {ParleyError} INVALID_REQUEST when it was not this request that has started the run. */
+function sameRequest(record: RunRecord, request: RunAgentRequest, prefix: string): RunRecord {
+  if (equals(RunAgentRequestSchema, record.request, request)) return record;
+  throw invalidField(`${prefix}chat.request_id`, "must be new: another request has had the same");
 }

@@ -1,5 +1,6 @@
+import { hash } from "node:crypto";
 import type { ToolResultBlockParam, ToolUnion } from "@anthropic-ai/sdk/resources/messages";
-import { create, toBinary } from "@bufbuild/protobuf";
+import { toBinary } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import {
   BudgetKind,
@@ -7,7 +8,6 @@ import {
   type ToolAnswer,
   ToolAnswerSchema,
 } from "../../../gen/parley/v1/agent_service_pb.js";
-import { ContentBlockSchema } from "../../../gen/parley/v1/content_pb.js";
 import type { Budget } from "../../agent/budget.ts";
 import type { ToolSet } from "../../agent/tool-set.ts";
 import type { TurnRequest } from "../../agent/turn.ts";
@@ -20,7 +20,7 @@ import type { Tool } from "../../tools/tool.ts";
 import { members, parseValid, RawJson } from "../../upstream/raw-json.ts";
 import type { Call } from "../call.ts";
 import type { AgentDependencies } from "../dependencies.ts";
-import { toClaudeBlock } from "./blocks-to-claude.ts";
+import { textOrBlocks } from "./blocks-to-claude.ts";
 import { budgetOf, checkPrices } from "./budget.ts";
 import { toolFinder } from "./registered-tools.ts";
 import { toRunTurn } from "./request.ts";
@@ -36,7 +36,7 @@ export function newRun(request: RunAgentRequest, prefix: string, call: Call, dep
   const { turn, task } = prepare(request, prefix, call, dependencies);
   const budget = budgetOf(request.budget, budgets);
   checkPrices(budget, modelsOf(turn), prices, `${prefix}budget.max_cost_micros_usd`);
-  return { owner: call.record.caller, request, messages: turn.params.messages, budget, task };
+  return { owner: call.record.caller, request, prefix, messages: turn.params.messages, budget, task };
 }
 
 /** What a run does that goes on. Parameters and errors as those of `newRun`. */
@@ -60,6 +60,7 @@ function prepare(
   const finder = toolFinder(registry, (tool) => tools.set(tool.name, tool));
   const turn = toRunTurn(chat, `${prefix}chat.`, defaults, finder);
   const { deadlineReserve, parallelToolCalls } = budgets.defaults;
+  const reserve = budget?.deadlineReserve === undefined ? deadlineReserve : durationMs(budget.deadlineReserve);
   const { record } = call;
   const format = answerFormat(chat.outputConfig, defaults.messageTypes);
   return {
@@ -73,7 +74,7 @@ function prepare(
         caller: { name: record.caller, header: call.header },
       },
       finalMessage: (answer) => formattedResponse(answer, format, prices),
-      reserveMs: budget?.deadlineReserve === undefined ? deadlineReserve : durationMs(budget.deadlineReserve),
+      reserveMs: Math.min(reserve, budgets.caps.duration),
     },
   };
 }
@@ -125,7 +126,7 @@ const moreNeeded = new Map<BudgetKind, { readonly name: string; readonly member:
  */
 export function actionAnswer(message: ToolAnswer, field: string): ActionAnswer {
   const { toolUseId, answer } = message;
-  const fingerprint = Buffer.from(toBinary(ToolAnswerSchema, message)).toString("base64");
+  const fingerprint = hash("sha256", toBinary(ToolAnswerSchema, message), "base64");
   if (answer.case === "approval") {
     const { approved, reason } = answer.value;
     return { field, toolUseId, fingerprint, answer: { kind: "decision", decision: { approved, reason } } };
@@ -134,7 +135,12 @@ export function actionAnswer(message: ToolAnswer, field: string): ActionAnswer {
   if (answer.value.toolUseId !== toolUseId) {
     throw invalidField(`${field}.result.tool_use_id`, "must be that of the answer");
   }
-  const block = create(ContentBlockSchema, { kind: { case: "toolResult", value: answer.value } });
-  const result = toClaudeBlock(block, field) as ToolResultBlockParam;
+  const { text, content, isError } = answer.value;
+  const result: ToolResultBlockParam = {
+    type: "tool_result",
+    tool_use_id: toolUseId,
+    ...((content.length > 0 || text !== "") && { content: textOrBlocks(answer.value, `${field}.result`) as never }),
+    ...(isError && { is_error: true }),
+  };
   return { field, toolUseId, fingerprint, answer: { kind: "result", result } };
 }
