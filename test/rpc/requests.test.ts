@@ -310,7 +310,7 @@ describe("what a request can say reaches Claude exactly", () => {
 });
 
 describe("what a request may not say is refused before Claude is asked", () => {
-  const refusals: Record<string, { chat: Chat; reason: string; code?: string; field: string }> = {
+  const refusals: Record<string, { chat: Chat; reason: string; countReason?: string; code?: string; field: string }> = {
     "a beta that is not allowed": { chat: { messages, betas: ["other-1"] }, reason: "NOT_ALLOWED", field: "betas[0]" },
     "an extra parameter that is not allowed": {
       chat: { messages, extraParamsJson: '{"thread":{}}' },
@@ -382,21 +382,23 @@ describe("what a request may not say is refused before Claude is asked", () => {
     },
     "a tool that Parley would run": {
       chat: { messages, tools: [{ kind: { case: "registeredTool", value: "t" } }] },
-      code: "Unimplemented",
-      reason: "NOT_IMPLEMENTED",
+      reason: "INVALID_REQUEST",
+      // Its tokens can be counted, if there is one.
+      countReason: "TOOL_NOT_REGISTERED",
       field: "tools[0].registered_tool",
     },
   };
-  for (const [name, { chat, reason, code = "InvalidArgument", field }] of Object.entries(refusals)) {
+  for (const [name, refusal] of Object.entries(refusals)) {
+    const { chat, reason, countReason = reason, code = "InvalidArgument", field } = refusal;
     test(name, async () => {
       const before = service.simulator.requests.length;
-      for (const [prefix, told] of [
-        ["", await failureOf(service.chat.chat(chat))],
-        ["chat.", await failureOf(service.chat.streamChat({ chat }))],
-        ["chat.", await failureOf(service.chat.countTokens({ chat }))],
+      for (const [prefix, told, expected] of [
+        ["", await failureOf(service.chat.chat(chat)), reason],
+        ["chat.", await failureOf(service.chat.streamChat({ chat })), reason],
+        ["chat.", await failureOf(service.chat.countTokens({ chat })), countReason],
       ] as const) {
         assert.equal(told.code, code);
-        assert.equal(told.errorInfo?.reason, reason);
+        assert.equal(told.errorInfo?.reason, expected);
         assert.equal(told.badRequest?.fieldViolations[0]?.field, prefix + field);
       }
       assert.equal(service.simulator.requests.length, before);

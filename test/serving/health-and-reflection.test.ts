@@ -20,11 +20,23 @@ after(() => service[Symbol.asyncDispose]());
 describe("health", () => {
   test("is told of the whole and of each service", async () => {
     const health = service.client(Health);
-    for (const name of ["", "parley.v1.AgentService", "parley.v1.ChatService", "parley.v1.ModelService", "parley.v1.ToolService"]) {
+    for (const name of [
+      "",
+      "parley.v1.AgentService",
+      "parley.v1.ChatService",
+      "parley.v1.ModelService",
+      "parley.v1.ToolService",
+    ]) {
       assert.equal((await health.check({ service: name })).status, Status.SERVING);
     }
     const { statuses } = await health.list({});
-    assert.deepEqual(Object.keys(statuses).sort(), ["", "parley.v1.AgentService", "parley.v1.ChatService", "parley.v1.ModelService", "parley.v1.ToolService"]);
+    assert.deepEqual(Object.keys(statuses).sort(), [
+      "",
+      "parley.v1.AgentService",
+      "parley.v1.ChatService",
+      "parley.v1.ModelService",
+      "parley.v1.ToolService",
+    ]);
   });
 
   test("of a service that there is none of is NOT_FOUND", async () => {

@@ -1153,7 +1153,7 @@ export enum DisconnectPolicy {
   UNSPECIFIED = 0,
 
   /**
-   * The run is cancelled.
+   * The run ends, too: cancelled, or failed with DEADLINE_EXCEEDED when the deadline has passed.
    *
    * @generated from enum value: DISCONNECT_POLICY_CANCEL = 1;
    */
