@@ -56,8 +56,7 @@ export class LoopState implements Spending {
 
   /** All pending calls have their results: Claude can be told. */
   settle(): void {
-    if (this.pending.length === 0) return;
-    this.messages = [...this.messages, resultsMessage(this.pending.map((call) => call.result ?? notMade(call)))];
+    this.messages = this.settled();
     this.pending = [];
   }
 

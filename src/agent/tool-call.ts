@@ -59,7 +59,7 @@ export async function callTool(
     if (!isOver) context.progress(message);
   };
   try {
-    const called = invoke(tool, call, {
+    const called = tool.call(call.inputJson, {
       ...context,
       progress,
       toolUseId: call.id,
@@ -76,11 +76,6 @@ export async function callTool(
     clearTimeout(timer);
     signal.removeEventListener("abort", onAbort);
   }
-}
-
-/** Rejects where the tool throws. */
-async function invoke(tool: Tool, { inputJson }: ToolCall, context: ToolContext): Promise<ToolResult> {
-  return tool.call(inputJson, context);
 }
 
 /** The outcome of a call that failed, or was never made. */

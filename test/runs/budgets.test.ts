@@ -439,6 +439,7 @@ describe("an answer that Claude writes when the time is up", () => {
     const seen = await runPastItsTime();
     assertExhausted(seen, BudgetKind.DURATION, bodies());
     assert.deepEqual(tools.calls, []);
+    assert.doesNotMatch(JSON.stringify(bodies().at(-1)?.messages), /late/);
   });
 });
 

@@ -285,19 +285,26 @@ describe("a tool that is late", () => {
   });
 });
 
-/** Counts how many calls are in progress at a time. Each waits until so many others have begun that may. */
+/** Counts how many calls are in progress at a time. They go on when as many have begun as may, or all. */
 function counted(limit: number, total: number) {
   let now = 0;
   let most = 0;
   let begun = 0;
-  const waiting: (() => void)[] = [];
+  let waiting: (() => void)[] = [];
   const behaviour = async () => {
     begun++;
     now++;
     most = Math.max(most, now);
-    // Lets all in progress go when no more can come.
-    if (now === limit || begun === total) for (const go of waiting.splice(0)) setImmediate(go);
-    else await new Promise<void>((resolve) => waiting.push(resolve));
+    const { promise, resolve } = Promise.withResolvers<void>();
+    waiting.push(resolve);
+    if (now >= limit || begun === total) {
+      // Those that begin although they may not have the time to.
+      setImmediate(() => {
+        for (const go of waiting) go();
+        waiting = [];
+      });
+    }
+    await promise;
     now--;
     return "done";
   };
