@@ -32,6 +32,10 @@ export interface ToolCallLimits {
   readonly maxResultBytes: number;
 }
 
+/** How many reports of progress of one call are told, and how many characters of each, as ToolCallProgress promises. */
+const MAX_REPORTS = 1_000;
+const MAX_REPORT_LENGTH = 1_024;
+
 /**
  * Calls a tool. Whatever it does, the call is over at its deadline, and tells Claude how it went.
  *
@@ -54,9 +58,9 @@ export async function callTool(
   signal.addEventListener("abort", onAbort, { once: true });
   const time = Math.max(0, deadline - performance.now());
   const timer = timerAt(deadline, () => stop(toolFailures.timedOut(time)));
-  let isOver = false;
+  let reports = 0;
   const progress = (message: string) => {
-    if (!isOver) context.progress(message);
+    if (++reports <= MAX_REPORTS) context.progress(message.slice(0, MAX_REPORT_LENGTH).toWellFormed());
   };
   try {
     const called = tool.call(call.inputJson, {
@@ -72,7 +76,8 @@ export async function callTool(
     signal.throwIfAborted();
     return failed(call, error, maxResultBytes);
   } finally {
-    isOver = true;
+    // What a tool reports after its call is over concerns nobody.
+    reports = MAX_REPORTS;
     clearTimeout(timer);
     signal.removeEventListener("abort", onAbort);
   }

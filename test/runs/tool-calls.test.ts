@@ -470,3 +470,16 @@ describe("a result", () => {
     assert.equal(seen.of("toolCallProgress")[0]?.message, "\ufffd");
   });
 });
+
+test("reports of progress without end are bounded in number and length", async () => {
+  const tools = new ScriptedTools({
+    chatty(_, { progress }) {
+      for (let n = 0; n < 1_500; n++) progress("x".repeat(2_000));
+      return "done";
+    },
+  });
+  await using service = await startAgents(tools, [calls(["chatty"]), says("Done.")]);
+  const reports = (await run(service, ask(tools))).of("toolCallProgress");
+  assert.equal(reports.length, 1_000);
+  assert.ok(reports.every(({ message }) => message.length === 1_024));
+});

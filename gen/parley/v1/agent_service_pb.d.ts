@@ -401,7 +401,7 @@ export declare type ToolCallProgress = Message<"parley.v1.ToolCallProgress"> & {
   toolUseId: string;
 
   /**
-   * The report.
+   * The report. At most 1,024 characters, and 1,000 reports of a call.
    *
    * @generated from field: string message = 2;
    */
@@ -415,7 +415,7 @@ export declare type ToolCallProgress = Message<"parley.v1.ToolCallProgress"> & {
 export declare const ToolCallProgressSchema: GenMessage<ToolCallProgress>;
 
 /**
- * A tool call ended.
+ * A tool call ended. Not told of calls that are aborted with their run.
  *
  * @generated from message parley.v1.ToolCallFinished
  */
