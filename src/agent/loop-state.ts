@@ -50,7 +50,10 @@ export class LoopState implements Spending {
 
   /** Claude has answered, and asks for tool calls or to go on. */
   answered(answer: Answer): void {
-    this.messages = [...this.messages, assistantMessage(answer)];
+    const message = assistantMessage(answer);
+    // A turn that was paused before it had said anything is asked for again as it was.
+    if (message.content.length === 0) return;
+    this.messages = [...this.messages, message];
     this.pending = toolCalls(answer);
   }
 

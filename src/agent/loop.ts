@@ -204,7 +204,7 @@ class Loop {
     state.attempts += attempts;
     if (isOnTop || !answer.begun) return;
     const { members } = answer.usage;
-    state.outputTokens += Number(members.get("output_tokens") ?? 0);
+    state.outputTokens += Number(members.get("output_tokens") ?? 0) || 0;
     const { prices } = this.#dependencies;
     const model = String(parseValid(answer.message.get("model") ?? '""'));
     // A budget must hold also when the model that was asked answers under a name that has no price.

@@ -1,5 +1,6 @@
 import { clone, create, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs, timestampNow } from "@bufbuild/protobuf/wkt";
+import type { Status } from "../../gen/google/rpc/status_pb.js";
 import {
   AgentEventSchema,
   BudgetKind,
@@ -223,8 +224,18 @@ export class ActiveRun {
     run.state =
       reason === "CANCELLED" ? RunState.CANCELLED : reason === "SHUTTING_DOWN" ? RunState.INTERRUPTED : RunState.FAILED;
     if (run.state !== RunState.INTERRUPTED) this.record.state = undefined;
-    run.error = this.#environment.format.status(error, run.id);
+    run.error = this.#statusOf(error);
     await this.#finish();
+  }
+
+  /** A run must end, also if what it failed with cannot be told. */
+  #statusOf(error: unknown): Status {
+    const { format } = this.#environment;
+    try {
+      return format.status(error, this.record.run.id);
+    } catch {
+      return format.status(undefined, this.record.run.id);
+    }
   }
 
   async #finish(): Promise<void> {

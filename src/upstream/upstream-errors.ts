@@ -82,8 +82,16 @@ export function text(value: unknown): string | undefined {
   return typeof value === "string" ? value : undefined;
 }
 
+/** The longest wait that is told, in milliseconds: a proxy in front of Claude may say anything. */
+const MAX_RETRY_AFTER_MS = 24 * 60 * 60 * 1_000;
+
 /** `retry-after-ms`, or `retry-after` in seconds or as a date, in milliseconds from now. 0 counts: it means at once. */
 export function retryAfterMs(headers: Headers, now = Date.now()): number | undefined {
+  const told = toldWait(headers, now);
+  return told && Math.min(told, MAX_RETRY_AFTER_MS);
+}
+
+function toldWait(headers: Headers, now: number): number | undefined {
   const milliseconds = Number.parseFloat(headers.get("retry-after-ms") ?? "");
   if (milliseconds >= 0) return milliseconds;
   const value = headers.get("retry-after") ?? "";

@@ -406,8 +406,9 @@ describe("AttachRun", { timeout: 60_000 }, () => {
       ["parley.v1.AgentEvent", runId],
     );
     const [, first] = /ask for those after (\d+)/.exec(told.message) ?? [];
-    release();
-    const rest = await watch(newClient(service).attachRun({ runId, afterSequence: Number(first) }));
+    // Once it follows, it goes on where it is.
+    const following = newClient(service).attachRun({ runId, afterSequence: Number(first) });
+    const rest = await watch(following, () => release());
     assert.equal(rest.failure, undefined);
     assertGapless(rest.events, Number(first) + 1);
     assert.equal(rest.text, "Hi.");

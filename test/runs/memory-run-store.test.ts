@@ -15,7 +15,7 @@ describe("the store in memory", { timeout: 60_000 }, () => {
   testRunStore(async () => new MemoryRunStore({ maxBytes: 1_000_000 }));
 
   test("forgets runs that have ended first, the oldest of them before the others", async () => {
-    await using store = new MemoryRunStore({ maxBytes: 3_500 });
+    await using store = new MemoryRunStore({ maxBytes: 33_500 });
     const records = ["run_1", "run_2", "run_3", "run_4"].map((id) => newRecord(id));
     for (const record of records) await store.create(record);
     const [active, second, third, last] = records as [RunRecord, RunRecord, RunRecord, RunRecord];

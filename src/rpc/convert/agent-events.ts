@@ -95,6 +95,9 @@ export function statusOf(error: unknown, callId: string): Status {
   });
 }
 
+/** The largest number that a count has room for: int32. */
+const MAX_COUNT = 2 ** 31 - 1;
+
 const counts = [
   "inputTokens",
   "outputTokens",
@@ -118,10 +121,14 @@ export function sumOfUsage(one: Usage | undefined, other: Usage): Usage {
     inferenceGeo: other.inferenceGeo,
     outputTokensEstimated: one.outputTokensEstimated || other.outputTokensEstimated,
   });
-  for (const name of counts) sum[name] = one[name] + other[name];
+  for (const name of counts) sum[name] = Math.min(one[name] + other[name], MAX_COUNT);
   for (const name of optionalCounts) {
     const parts = [one[name], other[name]].filter((part) => part !== undefined);
-    if (parts.length > 0) sum[name] = parts.reduce((total, part) => total + part);
+    if (parts.length > 0)
+      sum[name] = Math.min(
+        parts.reduce((total, part) => total + part),
+        MAX_COUNT,
+      );
   }
   if (one.costMicrosUsd !== undefined && other.costMicrosUsd !== undefined) {
     sum.costMicrosUsd = one.costMicrosUsd + other.costMicrosUsd;

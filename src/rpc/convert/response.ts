@@ -54,7 +54,8 @@ export function usageOf(answer: Answer, prices?: PriceTable): Usage {
   if (prices !== undefined && usage.costMicrosUsd === undefined) {
     const model = parseValid(answer.message.get("model") ?? '""');
     const cost = prices.costMicrosUsd(String(model), source.members);
-    if (cost !== undefined) usage.costMicrosUsd = BigInt(cost);
+    // Numbers that are none of tokens cost what nobody can tell.
+    if (cost !== undefined && Number.isSafeInteger(cost)) usage.costMicrosUsd = BigInt(cost);
   }
   return usage;
 }
