@@ -102,12 +102,20 @@ class Loop {
   }
 
   exhausted(): BudgetKind | undefined {
-    return exhaustedBudget(this.#request.budget, this.#state) ?? this.#timeIsUp();
+    return exhaustedBudget(this.#request.budget, this.#state) ?? this.#timeIsUp() ?? this.#outputIsUp();
   }
 
   #timeIsUp(): BudgetKind | undefined {
     const { at, budget } = this.#limits.lastTurn;
     return performance.now() >= at ? budget : undefined;
+  }
+
+  /** Claude refuses a limit that is not above what it may think. */
+  #outputIsUp(): BudgetKind | undefined {
+    const { thinking } = this.#request.turn.params;
+    const least = thinking?.type === "enabled" ? thinking.budget_tokens + 1 : 1;
+    const { tokens, budget } = this.#outputAllowed();
+    return tokens < least ? budget : undefined;
   }
 
   /** A turn with tools. Returns how the loop ends with it, if it does. */
@@ -153,10 +161,7 @@ class Loop {
     const byCost = Number.isFinite(left)
       ? Math.min(...models.map((model) => this.#dependencies.prices.outputTokensFor(model, left) ?? 0))
       : Number.POSITIVE_INFINITY;
-    // Claude refuses a limit that is not above what it may think.
-    const least = params.thinking?.type === "enabled" ? params.thinking.budget_tokens + 1 : 1;
-    const tokens = Math.max(least, Math.min(byCount, byCost));
-    return { tokens, budget: byCost < byCount ? "cost" : "output_tokens" };
+    return { tokens: Math.min(byCount, byCost), budget: byCost < byCount ? "cost" : "output_tokens" };
   }
 
   /** Returns undefined when the turn was cut, since the time for all but the last turn is up. */
@@ -170,8 +175,10 @@ class Loop {
     const { signal, deadline, lastTurn } = this.#limits;
     const whole = { ...params, messages: [...messages] };
     const cached = cachesPrompts ? withCacheBreakpoints(whole, { loop: true, minPrefixBytes: 0 }) : whole;
-    if (exhausted === undefined) state.turns++;
-    else state.lastTurns++;
+    // A deadline gives no right to more turns: each call that resumes the run brings another one.
+    const isOnTop = exhausted !== undefined && exhausted !== "deadline";
+    if (isOnTop) state.lastTurns++;
+    else state.turns++;
     const number = state.turns + state.lastTurns;
     yield [{ kind: "turn_started", turn: number, exhausted }];
     const progress = new TurnProgress();
@@ -190,7 +197,7 @@ class Loop {
     } catch (error) {
       failure = { error };
     }
-    this.#account(progress, params.model, exhausted !== undefined);
+    this.#account(progress, params.model, isOnTop);
     const { answer } = progress;
     yield [{ kind: "turn_finished", turn: number, answer, isComplete: failure === undefined }];
     if (failure === undefined) return answer;

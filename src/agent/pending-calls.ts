@@ -77,14 +77,13 @@ export async function* makePendingCalls(
     finish(call, outcome, performance.now() - startedAt);
   };
 
+  // Those that the caller has made since.
+  state.toolCalls += state.pending.filter((call) => call.result !== undefined && call.reported !== true).length;
   let allowed = Math.max(0, maxCalls - state.toolCalls);
   for (const call of state.pending) {
     const plan = planOf(call, tools);
     if (plan.kind === "tell") {
-      if (call.reported === true) continue;
-      // The caller has made it.
-      if (call.result !== undefined) state.toolCalls++;
-      finish(call, plan.outcome, 0);
+      if (call.reported !== true) finish(call, plan.outcome, 0);
     } else if (allowed === 0) {
       overBudget = true;
     } else {

@@ -29,7 +29,7 @@ export function runAgent(dependencies: AgentDependencies): Method {
       const runCall = attached(input.disconnectPolicy, call, reserveMs);
       const { record, existing } = await runs.start(run, runCall);
       await sendToTheEnd(runs, record, call, out, {
-        endsWithCall: runCall !== undefined && !existing,
+        runCall: existing ? undefined : runCall,
         after: 0,
         heartbeatMs,
         respond: (event) => create(RunAgentResponseSchema, { event }),
@@ -56,7 +56,7 @@ export function resumeRun(dependencies: AgentDependencies): Method {
       const runCall = attached(request.disconnectPolicy, call, reserveMs);
       runs.resume(record, budget, task, runCall);
       await sendToTheEnd(runs, record, call, out, {
-        endsWithCall: runCall !== undefined,
+        runCall,
         after,
         heartbeatMs,
         respond: (event) => create(ResumeRunResponseSchema, { event }),
@@ -80,14 +80,15 @@ async function sendToTheEnd<T>(
   record: RunRecord,
   call: Call,
   out: Output<T>,
-  { endsWithCall, ...options }: Omit<EventStreamOptions<T>, "endsAtAction"> & { readonly endsWithCall: boolean },
+  { runCall, ...options }: Omit<EventStreamOptions<T>, "endsAtAction"> & { readonly runCall: RunCall | undefined },
 ): Promise<void> {
   call.record.run = record.run;
   try {
     await sendEvents(runs, record, call, out, { ...options, endsAtAction: true });
   } catch (error) {
     // However the call fails. When the run has ended, the log can tell what it has cost.
-    if (endsWithCall) await runs.cancel(record, "its caller does not follow it any more");
+    if (runCall !== undefined && runCall.isOver !== true)
+      await runs.cancel(record, "its caller does not follow it any more");
     throw error;
   }
   if (record.failure !== undefined) throw record.failure;

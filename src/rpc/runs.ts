@@ -91,6 +91,7 @@ export function cancelRun({ runs }: AgentDependencies): Method {
     desc: AgentService.method.cancelRun,
     async handle({ runId, reason }, call) {
       const record = await runs.find(runId, call.record.caller);
+      call.record.run = record.run;
       await runs.cancel(record, reason);
       return create(CancelRunResponseSchema, { run: record.run });
     },
@@ -103,6 +104,7 @@ export function submitToolResults({ runs }: AgentDependencies): Method {
     desc: AgentService.method.submitToolResults,
     async handle({ runId, answers }, call) {
       const record = await runs.find(runId, call.record.caller);
+      call.record.run = record.run;
       await runs.answer(
         record,
         answers.map((answer, index) => actionAnswer(answer, `answers[${index}]`)),

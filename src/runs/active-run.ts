@@ -38,6 +38,8 @@ export interface RunCall {
   readonly deadline: number;
   /** What is held back of that for a last answer, in milliseconds. */
   readonly reserveMs: number;
+  /** Set when the run does not work for the call any more: it has ended, or waits for somebody to act. */
+  isOver?: boolean;
 }
 
 export interface RunEnvironment {

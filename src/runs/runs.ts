@@ -225,7 +225,10 @@ function endWith(call: RunCall | undefined, active: ActiveRun, work: (active: Ac
   const onAbort = () => void active.cancel(abortCause(call) as Error);
   call.signal.addEventListener("abort", onAbort, { once: true });
   if (call.signal.aborted) onAbort();
-  void working.finally(() => call.signal.removeEventListener("abort", onAbort));
+  void working.finally(() => {
+    call.isOver = true;
+    call.signal.removeEventListener("abort", onAbort);
+  });
 }
 
 /** @throws {ParleyError} INVALID_REQUEST when it was not this request that has started the run. */

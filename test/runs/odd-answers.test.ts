@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 import { AgentService, RunState } from "../../gen/parley/v1/agent_service_pb.js";
 import { Role } from "../../gen/parley/v1/content_pb.js";
 import { failureOf } from "../support/details.ts";
-import { ask, calls, run, says, startAgents } from "../support/runs.ts";
+import { ask, calls, run, says, startAgents, watch } from "../support/runs.ts";
 import { ScriptedTools } from "../support/scripted-tools.ts";
 import { startService } from "../support/service.ts";
 
@@ -53,4 +53,25 @@ test("lists in requests are bounded", async () => {
   }));
   const refused = await failureOf(client.submitToolResults({ runId: "r", answers }));
   assert.equal(refused.badRequest?.fieldViolations[0]?.field, "answers");
+});
+
+test("tool calls that the caller makes count as they are answered", async () => {
+  const call = calls(["mine", {}, "a"], ["mine", {}, "b"], ["mine", {}, "c"]);
+  await using service = await startService({ script: { steps: [call, says("Best.")] } });
+  const client = service.client(AgentService);
+  const tool = { kind: { case: "custom", value: { name: "mine", inputSchemaJson: '{"type":"object"}' } } } as const;
+  const seen = await run(service, ask([], { chat: { tools: [tool] }, budget: { maxToolCalls: 1 } }));
+  assert.deepEqual(
+    seen.of("actionRequired")[0]?.actions.map(({ toolUseId }) => toolUseId),
+    ["a"],
+  );
+  const result = { toolUseId: "a", text: "done" };
+  await client.submitToolResults({
+    runId: seen.id,
+    answers: [{ toolUseId: "a", answer: { case: "result", value: result } }],
+  });
+  const all = await watch(client.attachRun({ runId: seen.id }));
+  assert.equal(all.finished.run.state, RunState.BUDGET_EXHAUSTED);
+  assert.equal(all.finished.run.toolCalls, 1);
+  assert.equal(all.of("actionRequired").length, 1);
 });

@@ -59,6 +59,9 @@ function prepare(
   const tools = new Map<string, Tool>();
   const finder = toolFinder(registry, (tool) => tools.set(tool.name, tool));
   const turn = toRunTurn(chat, `${prefix}chat.`, defaults, finder);
+  if (turn.params.tools instanceof RawJson) {
+    throw invalidField(`${prefix}chat.extra_params_json`, "must not have tools: those of a run are in chat.tools");
+  }
   const { deadlineReserve, parallelToolCalls } = budgets.defaults;
   const reserve = budget?.deadlineReserve === undefined ? deadlineReserve : durationMs(budget.deadlineReserve);
   const { record } = call;
