@@ -2,6 +2,8 @@ import { membersOfValid } from "../upstream/raw-json.ts";
 
 /** What a model costs, in US dollars for a million tokens. */
 export interface ModelPrice {
+  /** The day that it holds from, from midnight in UTC until the next one does: `2026-10-01`. Unset: it has always held. */
+  readonly from?: string | undefined;
   readonly input: number;
   readonly output: number;
   /** Unset: a tenth of `input`. */
@@ -22,21 +24,32 @@ const DATE = /-\d{8}$/;
 const UNITS_PER_MICRO = 1_000_000;
 
 /**
- * What models cost. Only tokens have a price here: searches of the web, and what Claude takes on top for speed or a region,
- * are not in the cost.
+ * What models cost, at the price that is in force when this is asked. Only tokens have a price here: searches of the web,
+ * and what Claude takes on top for speed or a region, are not in the cost.
  */
 export class PriceTable {
-  readonly #prices: ReadonlyMap<string, Units>;
+  readonly #prices: ReadonlyMap<string, readonly Units[]>;
+  readonly #now: () => number;
 
-  constructor(prices: Readonly<Record<string, ModelPrice>>) {
-    this.#prices = new Map(Object.entries(prices).map(([model, price]) => [model, inUnits(price)]));
+  /**
+   * @param prices by the names of models. Those of one model are in any order, and from different days.
+   * @param now milliseconds since 1970, as `Date.now()` has them.
+   */
+  constructor(prices: Readonly<Record<string, ModelPrice | readonly ModelPrice[]>>, now: () => number = Date.now) {
+    this.#prices = new Map(Object.entries(prices).map(([model, ofModel]) => [model, latestFirst(ofModel)]));
+    this.#now = now;
+  }
+
+  /** The models that are in the table, by their names: also those whose price is yet to come. */
+  get models(): Iterable<string> {
+    return this.#prices.keys();
   }
 
   /**
    * What an answer has cost, in whole millionths of a US dollar, rounded up.
    *
    * @param usage members of Claude's usage: the exact JSON text of each.
-   * @returns undefined when the model has no price.
+   * @returns undefined when the model has no price that is in force.
    */
   costMicrosUsd(model: string, usage: ReadonlyMap<string, string>): number | undefined {
     const price = this.#priceOf(model);
@@ -65,18 +78,34 @@ export class PriceTable {
     return price.output === 0 ? Number.POSITIVE_INFINITY : Math.floor((microsUsd * UNITS_PER_MICRO) / price.output);
   }
 
-  /** The price of a model by its name, or by its name without the date: Claude may answer to the one with the other. */
+  /**
+   * The price of a model by its name, or by its name without the date: Claude may answer to the one with the other. Until
+   * the one with the date has a price of its own, it has that of the other.
+   */
   #priceOf(model: string): Units | undefined {
-    return this.#prices.get(model) ?? this.#prices.get(model.replace(DATE, ""));
+    const now = this.#now();
+    return inForce(this.#prices.get(model), now) ?? inForce(this.#prices.get(model.replace(DATE, "")), now);
   }
 }
 
-/** A price with nothing left open, in units for a token. */
+/** A price with nothing left open, in units for a token, `from` a time in milliseconds since 1970. */
 type Units = Readonly<Record<keyof ModelPrice, number>>;
 
-function inUnits({ input, output, cacheRead, cacheWrite5m, cacheWrite1h }: ModelPrice): Units {
+function latestFirst(prices: ModelPrice | readonly ModelPrice[]): readonly Units[] {
+  const units = [prices].flat().map(inUnits);
+  return units.sort((one, other) => other.from - one.from);
+}
+
+function inForce(latestFirst: readonly Units[] | undefined, now: number): Units | undefined {
+  if (latestFirst === undefined) return undefined;
+  for (const price of latestFirst) if (price.from <= now) return price;
+  return undefined;
+}
+
+function inUnits({ from, input, output, cacheRead, cacheWrite5m, cacheWrite1h }: ModelPrice): Units {
   const units = (price: number) => Math.round(price * UNITS_PER_MICRO);
   return {
+    from: from === undefined ? Number.NEGATIVE_INFINITY : Date.parse(from),
     input: units(input),
     output: units(output),
     cacheRead: units(cacheRead ?? input * 0.1),

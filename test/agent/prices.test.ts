@@ -71,3 +71,57 @@ describe("the price table", () => {
     assert.equal(prices.outputTokensFor("free", 0), Number.POSITIVE_INFINITY);
   });
 });
+
+describe("prices that change", () => {
+  const changing = {
+    changing: [
+      { from: "2026-10-01", input: 2, output: 20 },
+      { from: "2027-01-01", input: 3, output: 30 },
+      { input: 1, output: 10 },
+    ],
+    "changing-20260901": [{ from: "2026-12-01", input: 5, output: 50 }],
+    coming: { from: "2026-10-01", input: 4, output: 40 },
+    still: { input: 6, output: 60 },
+  };
+  const one = usage({ output_tokens: 1 });
+
+  /** What one output token costs at a time, if the price is known, and how many 600 millionths of a dollar buy. */
+  function at(time: string, model: string): readonly (number | undefined)[] {
+    const table = new PriceTable(changing, () => Date.parse(time));
+    return [table.costMicrosUsd(model, one), table.outputTokensFor(model, 600)];
+  }
+
+  for (const [time, model, cost] of [
+    ["1970-01-01T00:00:00.000Z", "changing", 10],
+    ["2026-09-30T23:59:59.999Z", "changing", 10],
+    ["2026-10-01T00:00:00.000Z", "changing", 20],
+    ["2026-12-31T23:59:59.999Z", "changing", 20],
+    ["2027-01-01T00:00:00.000Z", "changing", 30],
+    ["2099-01-01T00:00:00.000Z", "changing", 30],
+    ["2026-10-01T00:00:00.000Z", "changing-20261001", 20],
+    ["2026-11-30T23:59:59.999Z", "changing-20260901", 20],
+    ["2026-12-01T00:00:00.000Z", "changing-20260901", 50],
+    ["2026-09-30T23:59:59.999Z", "coming", undefined],
+    ["2026-09-30T23:59:59.999Z", "coming-20260901", undefined],
+    ["2026-10-01T00:00:00.000Z", "coming-20260901", 40],
+    ["1969-12-31T23:59:59.999Z", "still", 60],
+  ] as const) {
+    test(`hold from midnight in UTC on: ${model} at ${time} has ${cost ?? "none"}`, () => {
+      assert.deepEqual(at(time, model), [cost, cost === undefined ? undefined : 600 / cost]);
+    });
+  }
+
+  test("do so between two answers of one process", () => {
+    let now = Date.parse("2026-09-30T23:59:59.999Z");
+    const table = new PriceTable(changing, () => now);
+    const cost = () => ["changing", "coming"].map((model) => table.costMicrosUsd(model, one));
+    assert.deepEqual(cost(), [10, undefined]);
+    now += 1;
+    assert.deepEqual(cost(), [20, 40]);
+  });
+
+  test("are those of models which the table names, also before they hold", () => {
+    const table = new PriceTable(changing, () => 0);
+    assert.deepEqual([...table.models], ["changing", "changing-20260901", "coming", "still"]);
+  });
+});

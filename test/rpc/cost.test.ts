@@ -54,6 +54,24 @@ describe("what an answer costs", () => {
     const { usage } = await service.chat.chat({ messages, model: "claude-haiku-5-5" });
     assert.equal(usage?.costMicrosUsd, undefined);
   });
+
+  test("is told by the price that is in force now, and not at all before there is one", async () => {
+    const prices = {
+      "claude-sonnet-5-5": [
+        { from: "2999-01-01", input: 0, output: 1_000 },
+        { from: "2026-01-01", input: 0, output: 100 },
+        { input: 0, output: 10 },
+      ],
+      "claude-haiku-5-5": { from: "2999-01-01", input: 0, output: 1_000 },
+    };
+    await using dated = await startService({ config: { prices } as never });
+    const { usage } = await dated.chat.chat({ messages });
+    assert.ok(usage);
+    assert.equal(usage.costMicrosUsd, BigInt(100 * usage.outputTokens));
+    const { usage: unpriced } = await dated.chat.chat({ messages, model: "claude-haiku-5-5" });
+    assert.ok(unpriced && unpriced.outputTokens > 0);
+    assert.equal(unpriced.costMicrosUsd, undefined);
+  });
 });
 
 describe("breakpoints of the prompt cache", () => {

@@ -29,7 +29,10 @@ const best = says("My best.");
 
 let service: Service;
 before(async () => {
-  const prices = { "claude-sonnet-5-5": { input: 1, output: 100 } };
+  const prices = {
+    "claude-sonnet-5-5": { input: 1, output: 100 },
+    "claude-opus-5-5": { from: "2999-01-01", input: 1, output: 100 },
+  };
   service = await startAgents(tools, undefined, { config: { prices } as ServiceOptions["config"] & object });
 });
 after(() => service[Symbol.asyncDispose]());
@@ -229,8 +232,12 @@ describe("a run that has used up its", () => {
 });
 
 describe("the budget of a run", () => {
-  test("in money needs a price", async () => {
-    for (const chat of [{ model: "claude-haiku-5-5" }, { fallbackModels: ["claude-haiku-5-5"] }]) {
+  test("in money needs a price that is in force", async () => {
+    for (const chat of [
+      { model: "claude-haiku-5-5" },
+      { fallbackModels: ["claude-haiku-5-5"] },
+      { model: "claude-opus-5-5" },
+    ]) {
       const call = service
         .client(AgentService)
         .runAgent(ask(tools, { budget: { maxCostMicrosUsd: 1n }, chat }) as never);

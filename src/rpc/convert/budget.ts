@@ -72,7 +72,8 @@ function capped(budget: Budget, caps: BudgetDefaults["caps"]): Budget {
 }
 
 /**
- * A budget in money needs the price of each model that may be asked.
+ * A budget in money needs the price of each model that may be asked: one that is in force when the run begins, since it, or
+ * one that follows it, then holds all the time.
  *
  * @throws {ParleyError} INVALID_REQUEST.
  */
@@ -80,7 +81,7 @@ export function checkPrices(budget: Budget, models: readonly string[], prices: P
   if (!Number.isFinite(budget.costMicrosUsd)) return;
   const unknown = models.find((model) => prices.outputTokensFor(model, 1) === undefined);
   if (unknown === undefined) return;
-  throw invalidField(field, `cannot be kept: the configuration of this service has no price for ${unknown}`);
+  throw invalidField(field, `cannot be kept: the configuration of this service has no price in force for ${unknown}`);
 }
 
 /** The share of a deadline that is held back for the last answer at the most, where the caller does not say. */
