@@ -1,7 +1,8 @@
 import { ToolSlots } from "./agent/tool-set.ts";
 import { type Config, ConfigError } from "./config/config.ts";
-import { logRun } from "./observe/call-log.ts";
 import type { Logger } from "./observe/logger.ts";
+import { traceFields } from "./observe/tracing.ts";
+import type { Observers } from "./observers.ts";
 import { createRunFormat } from "./rpc/convert/agent-events.ts";
 import type { AgentDependencies } from "./rpc/dependencies.ts";
 import { MemoryRunStore } from "./runs/memory-run-store.ts";
@@ -34,16 +35,29 @@ export function createTools({ tools }: Config, logger: Logger, more: ToolSource 
 }
 
 /** All runs, in the memory of this process. */
-export function createRuns({ runs }: Config, dependencies: Omit<AgentDependencies, "runs">, logger: Logger): Runs {
+export function createRuns(
+  { runs }: Config,
+  dependencies: Omit<AgentDependencies, "runs">,
+  observers: Pick<Observers, "runs" | "loop">,
+  logger: Logger,
+): Runs {
   const { upstream, retrier, prices } = dependencies;
   return new Runs({
     store: new MemoryRunStore({ maxBytes: runs.memory }),
     format: createRunFormat(prices),
-    loop: { upstream, retrier, prices, slots: new ToolSlots(), maxResultBytes: runs.resultBytes },
+    loop: {
+      upstream,
+      retrier,
+      prices,
+      slots: new ToolSlots(),
+      observer: observers.loop,
+      maxResultBytes: runs.resultBytes,
+    },
+    observer: observers.runs,
     retentionMs: runs.retention,
     actionTimeoutMs: runs.actionTimeout,
     maxActive: runs.active,
-    onFault: (run, tool, fault) => logger.error({ run: run.id, tool, err: fault }, "a tool has thrown"),
-    onEnd: (record) => logRun(logger, record),
+    onFault: ({ run, owner, span }, tool, fault) =>
+      logger.error({ run: run.id, ...traceFields(span), caller: owner, tool, err: fault }, "a tool has thrown"),
   });
 }

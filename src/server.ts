@@ -9,6 +9,8 @@ import { ChatService } from "../gen/parley/v1/chat_service_pb.js";
 import { file_parley_v1_errors } from "../gen/parley/v1/errors_pb.js";
 import { ModelService } from "../gen/parley/v1/model_service_pb.js";
 import { ToolService } from "../gen/parley/v1/tool_service_pb.js";
+import { ActiveCalls } from "./admin/active-calls.ts";
+import { debugEndpoints } from "./admin/endpoints.ts";
 import { PriceTable } from "./agent/prices.ts";
 import { type Retrier, RetryBudget } from "./agent/retry.ts";
 import { createRuns, createTools } from "./agents.ts";
@@ -20,9 +22,10 @@ import { listenAdmin } from "./listen/admin-listener.ts";
 import { Dispatcher } from "./listen/dispatcher.ts";
 import { listen } from "./listen/public-listener.ts";
 import { createRoutes } from "./listen/routes.ts";
-import { logCall } from "./observe/call-log.ts";
 import type { Logger } from "./observe/logger.ts";
-import { createMetrics } from "./observe/metrics.ts";
+import { observeProcess } from "./observe/process-metrics.ts";
+import { startTelemetry, type Telemetry } from "./observe/telemetry.ts";
+import { createObservers } from "./observers.ts";
 import { chat } from "./rpc/chat.ts";
 import { countTokens } from "./rpc/count-tokens.ts";
 import type { AgentDependencies } from "./rpc/dependencies.ts";
@@ -33,7 +36,6 @@ import { resumeRun, runAgent } from "./rpc/run-agent.ts";
 import { attachRun, cancelRun, createRun, getRun, listRuns, submitToolResults } from "./rpc/runs.ts";
 import { streamChat } from "./rpc/stream-chat.ts";
 import { listTools } from "./rpc/tools.ts";
-
 import type { ToolRegistry } from "./tools/registry.ts";
 import type { ToolSource } from "./tools/tool.ts";
 import { createAnthropicUpstream } from "./upstream/anthropic.ts";
@@ -46,6 +48,8 @@ export interface Overrides {
   readonly retrier?: Partial<Pick<Retrier, "random" | "sleep">>;
   /** Tools besides those of the configuration. */
   readonly tools?: ToolSource;
+  /** Where spans and metrics go. */
+  readonly telemetry?: Telemetry;
 }
 
 export interface Server extends AsyncDisposable {
@@ -69,7 +73,12 @@ export async function createServer(config: Config, logger: Logger, overrides: Ov
   await using starting = new AsyncDisposableStack();
   const { claude, limits, server: serving } = config;
 
-  const upstream =
+  // The first to be there is the last to be closed: all spans have ended by then.
+  const telemetry = starting.use(overrides.telemetry ?? (await startTelemetry(config.telemetry, logger)));
+  starting.use(observeProcess(telemetry.meterProvider.getMeter("parley")));
+  const prices = new PriceTable(config.prices);
+  const observers = createObservers(config, telemetry, prices, logger);
+  const unobserved =
     overrides.upstream ??
     starting.use(
       createAnthropicUpstream({
@@ -80,15 +89,16 @@ export async function createServer(config: Config, logger: Logger, overrides: Ov
         connectTimeoutMs: claude.connectTimeout,
         firstByteTimeoutMs: claude.firstByteTimeout,
         idleTimeoutMs: claude.idleTimeout,
+        onHeader: observers.onHeader,
       }),
     );
-  const metrics = starting.use(createMetrics());
+  const upstream = observers.upstream(unobserved);
   const health = new HealthState(SERVICES.map(({ typeName }) => typeName));
   const shutdown = new AbortController();
 
   const tools = starting.use(createTools(config, logger, overrides.tools));
-  const dependencies = createDependencies(config, upstream, tools, overrides);
-  const runs = starting.use(createRuns(config, dependencies, logger));
+  const dependencies = createDependencies(config, upstream, tools, prices, overrides);
+  const runs = starting.use(createRuns(config, dependencies, observers, logger));
   const agentDependencies = { ...dependencies, runs };
   const methods = [
     chat(dependencies),
@@ -123,15 +133,10 @@ export async function createServer(config: Config, logger: Logger, overrides: Ov
       shutdownSignal: shutdown.signal,
     },
   );
+  const calls = new ActiveCalls();
   const dispatcher = new Dispatcher({
     routes,
-    observer: {
-      started: (record) => metrics.callStarted(record),
-      ended: (record, quiet) => {
-        metrics.callEnded(record);
-        logCall(logger, record, quiet);
-      },
-    },
+    observer: calls.watch(observers.calls),
     allowedOrigins: serving.corsOrigins,
     deadlines: { defaultMs: config.defaultTimeout, maxMs: limits.timeout },
     requestTimeoutMs: limits.requestTime,
@@ -167,9 +172,11 @@ export async function createServer(config: Config, logger: Logger, overrides: Ov
       host: serving.host,
       port: config.adminPort,
       isReady: () => health.isServing,
-      metrics: () => metrics.scrape(),
+      metrics: () => telemetry.scrape(),
+      endpoints: debugEndpoints({ config, calls, runs: () => runs.active }),
     }),
   );
+  observers.watch({ connections: () => listener.connections, runs: () => runs.active });
   const running = starting.move();
 
   let shuttingDown: Promise<void> | undefined;
@@ -188,9 +195,10 @@ export async function createServer(config: Config, logger: Logger, overrides: Ov
 }
 
 function createDependencies(
-  { claude, server, prices, runs, tools: { descriptors, grpc } }: Config,
+  { claude, server, runs, tools: { descriptors, grpc } }: Config,
   upstream: Upstream,
   tools: ToolRegistry,
+  prices: PriceTable,
   { retrier }: Overrides,
 ): Omit<AgentDependencies, "runs"> {
   const images = [...descriptors, ...grpc.flatMap((service) => service.descriptors ?? [])];
@@ -210,7 +218,7 @@ function createDependencies(
     defaults: { ...claude, messageTypes: messageTypesOf(images) },
     heartbeatMs: server.heartbeat,
     tools,
-    prices: new PriceTable(prices),
+    prices,
     budgets: runs,
   };
 }

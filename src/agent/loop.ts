@@ -1,9 +1,11 @@
 import type { MessageCreateParamsStreaming, MessageParam } from "@anthropic-ai/sdk/resources/messages";
 import type { Answer } from "../upstream/answer.ts";
 import { parseValid } from "../upstream/raw-json.ts";
+import type { RequestOrigin } from "../upstream/upstream.ts";
 import { type Budget, type BudgetKind, exhaustedBudget } from "./budget.ts";
 import { toolCalls, withNotice } from "./history.ts";
 import type { LoopEvent, LoopOutcome } from "./loop-event.ts";
+import type { LoopObserver } from "./loop-observer.ts";
 import type { LoopState } from "./loop-state.ts";
 import { makePendingCalls, type PendingCallsOptions } from "./pending-calls.ts";
 import type { PriceTable } from "./prices.ts";
@@ -18,10 +20,13 @@ export interface LoopRequest extends Pick<PendingCallsOptions, "tools" | "maxPar
   readonly budget: Budget;
   /** Whether Parley sets prompt-cache breakpoints. */
   readonly cachesPrompts: boolean;
+  /** Whom the run is for, and as a part of which trace. */
+  readonly origin: RequestOrigin;
 }
 
 export interface LoopDependencies extends TurnDependencies, Pick<PendingCallsOptions, "onFault"> {
   readonly slots: ToolSlots;
+  readonly observer: LoopObserver;
   readonly prices: PriceTable;
   /** The most bytes of a tool's result that Claude is given. */
   readonly maxResultBytes: number;
@@ -83,8 +88,8 @@ class Loop {
     Extract<LoopOutcome, { kind: "action_required" }> | { kind: "over_budget"; budget: BudgetKind } | undefined
   > {
     if (this.#state.pending.length === 0) return undefined;
-    const { tools, maxParallel, context, budget } = this.#request;
-    const { slots, onFault, maxResultBytes } = this.#dependencies;
+    const { tools, maxParallel, context, budget, origin } = this.#request;
+    const { slots, observer, onFault, maxResultBytes } = this.#dependencies;
     const { signal, lastTurn } = this.#limits;
     const limits = { signal, deadline: lastTurn.at, maxResultBytes };
     const maxCalls = budget.toolCalls;
@@ -95,6 +100,8 @@ class Loop {
       maxCalls,
       context,
       limits,
+      observer,
+      origin,
       onFault,
     });
     if (made.actions.length > 0) return { kind: "action_required", actions: made.actions };
@@ -181,6 +188,8 @@ class Loop {
     else state.turns++;
     const number = state.turns + state.lastTurns;
     yield [{ kind: "turn_started", turn: number, exhausted }];
+    const observed = this.#dependencies.observer.turnStarted(number, this.#request.origin);
+    const { origin } = observed;
     const progress = new TurnProgress();
     const asked = { ...template, params: cached };
     let sequence = 0;
@@ -188,14 +197,17 @@ class Loop {
     try {
       const batches =
         exhausted === undefined
-          ? turnInTime(asked, progress, this.#dependencies, { signal, deadline: lastTurn.at })
-          : await turn(asked, progress, this.#dependencies, { signal, deadline });
+          ? turnInTime(asked, progress, this.#dependencies, { signal, deadline: lastTurn.at, origin })
+          : await turn(asked, progress, this.#dependencies, { signal, deadline, origin });
       for await (const batch of batches) {
         const { answer } = progress;
         yield batch.map((event) => ({ kind: "message", event, answer, sequence: ++sequence }));
       }
     } catch (error) {
       failure = { error };
+    } finally {
+      // Also when those who follow the loop give up.
+      observed.ended(progress.answer, signal.aborted ? signal.reason : failure?.error);
     }
     this.#account(progress, params.model, isOnTop);
     const { answer } = progress;

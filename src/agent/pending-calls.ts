@@ -1,9 +1,11 @@
 import type { Tool, ToolContext } from "../tools/tool.ts";
 import { toolFailures } from "../tools/tool-failures.ts";
+import type { RequestOrigin } from "../upstream/upstream.ts";
 import { EventQueue } from "./event-queue.ts";
 import { isObject } from "./history.ts";
 import { LinkedAbort } from "./linked-abort.ts";
 import type { LoopEvent, PendingAction } from "./loop-event.ts";
+import type { LoopObserver } from "./loop-observer.ts";
 import type { LoopState, PendingCall } from "./loop-state.ts";
 import { Semaphore } from "./semaphore.ts";
 import { callTool, failed, type ToolCallLimits, type ToolOutcome } from "./tool-call.ts";
@@ -18,6 +20,8 @@ export interface PendingCallsOptions {
   readonly maxCalls: number;
   readonly context: Pick<ToolContext, "runId" | "caller">;
   readonly limits: ToolCallLimits;
+  readonly observer: LoopObserver;
+  readonly origin: RequestOrigin;
   /** Is told of what a tool threw that it should not have. */
   readonly onFault: (tool: string, fault: unknown) => void;
 }
@@ -39,7 +43,7 @@ export async function* makePendingCalls(
   state: LoopState,
   options: PendingCallsOptions,
 ): AsyncGenerator<readonly LoopEvent[], { readonly overBudget: boolean; readonly actions: readonly PendingAction[] }> {
-  const { tools, slots, maxParallel, maxCalls, context, limits, onFault } = options;
+  const { tools, slots, maxParallel, maxCalls, context, limits, observer, origin, onFault } = options;
   const queue = new EventQueue<LoopEvent>();
   const runSlots = new Semaphore(maxParallel);
   const actions: PendingAction[] = [];
@@ -73,7 +77,13 @@ export async function* makePendingCalls(
     state.toolCalls++;
     queue.push({ kind: "tool_call_started", turn: state.turns + state.lastTurns, call, timeout: deadline - startedAt });
     const progress = (message: string) => queue.push({ kind: "tool_call_progress", call, message });
-    const outcome = await callTool(tool, call, { ...context, progress }, { ...limits, deadline });
+    const observed = observer.toolCallStarted(tool, call, origin);
+    let outcome: ToolOutcome | undefined;
+    try {
+      outcome = await callTool(tool, call, { ...context, progress }, observed, { ...limits, deadline });
+    } finally {
+      observed.ended(outcome, limits.signal.reason);
+    }
     finish(call, outcome, performance.now() - startedAt);
   };
 

@@ -1,5 +1,6 @@
 import { ClaudeError } from "../errors/claude-error.ts";
 import { isTelling } from "../errors/failure.ts";
+import type { FailedAttempt } from "../upstream/upstream.ts";
 
 export interface RetryPolicy {
   /** How often a request is made at the most, the first time included. */
@@ -82,13 +83,19 @@ function shouldRetry(error: unknown): boolean {
 }
 
 /** Makes a request, and makes it again while `waitForRetry` allows it. */
-export async function withRetries<T>(request: () => Promise<T>, retrier: Retrier, limits: RetryLimits): Promise<T> {
+export async function withRetries<T>(
+  request: (after: FailedAttempt | undefined) => Promise<T>,
+  retrier: Retrier,
+  limits: RetryLimits,
+): Promise<T> {
+  let after: FailedAttempt | undefined;
   for (let attempt = 1; ; attempt++) {
     try {
-      const result = await request();
+      const result = await request(after);
       retrier.budget.succeeded();
       return result;
     } catch (error) {
+      after = { attempt, error };
       if (!(await waitForRetry(error, attempt, retrier, limits))) throw error;
     }
   }

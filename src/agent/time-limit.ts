@@ -1,8 +1,7 @@
 import type { Answer } from "../upstream/answer.ts";
 import type { StreamEvent } from "../upstream/stream-event.ts";
 import { LinkedAbort } from "./linked-abort.ts";
-import type { RetryLimits } from "./retry.ts";
-import { type TurnDependencies, type TurnProgress, type TurnRequest, turn } from "./turn.ts";
+import { type TurnDependencies, type TurnLimits, type TurnProgress, type TurnRequest, turn } from "./turn.ts";
 
 /** The time of a turn was up before Claude had begun its answer. */
 export class OutOfTime extends Error {
@@ -19,7 +18,7 @@ export async function* turnInTime(
   request: TurnRequest,
   progress: TurnProgress,
   dependencies: TurnDependencies,
-  { signal, deadline }: RetryLimits,
+  { signal, deadline, origin }: TurnLimits,
 ): AsyncGenerator<readonly StreamEvent[], void> {
   let isUp = false;
   using limit = new LinkedAbort(signal, deadline, () => {
@@ -27,7 +26,8 @@ export async function* turnInTime(
     if (!isWriting(progress.answer)) limit.abort(new OutOfTime());
   });
   try {
-    for await (const batch of await turn(request, progress, dependencies, { signal: limit.signal, deadline })) {
+    const limits = { signal: limit.signal, deadline, origin };
+    for await (const batch of await turn(request, progress, dependencies, limits)) {
       yield batch;
       if (isUp && !isWriting(progress.answer)) throw new OutOfTime();
     }

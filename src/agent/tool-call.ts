@@ -1,6 +1,7 @@
 import type { ToolResultBlockParam } from "@anthropic-ai/sdk/resources/messages";
 import { type Tool, type ToolContext, ToolError, type ToolResult } from "../tools/tool.ts";
 import { toolFailures } from "../tools/tool-failures.ts";
+import type { ObservedToolCall } from "./loop-observer.ts";
 import { timerAt } from "./timer-at.ts";
 
 /** A tool call that Claude asked for. */
@@ -44,7 +45,8 @@ const MAX_REPORT_LENGTH = 1_024;
 export async function callTool(
   tool: Tool,
   call: ToolCall,
-  context: Omit<ToolContext, "signal" | "deadline" | "toolUseId">,
+  context: Omit<ToolContext, "signal" | "deadline" | "toolUseId" | "trace">,
+  observed: Pick<ObservedToolCall, "run" | "trace">,
   { signal, deadline, maxResultBytes }: ToolCallLimits,
 ): Promise<ToolOutcome> {
   signal.throwIfAborted();
@@ -63,13 +65,16 @@ export async function callTool(
     if (++reports <= MAX_REPORTS) context.progress(message.slice(0, MAX_REPORT_LENGTH).toWellFormed());
   };
   try {
-    const called = tool.call(call.inputJson, {
-      ...context,
-      progress,
-      toolUseId: call.id,
-      signal: controller.signal,
-      deadline,
-    });
+    const called = observed.run(() =>
+      tool.call(call.inputJson, {
+        ...context,
+        trace: observed.trace,
+        progress,
+        toolUseId: call.id,
+        signal: controller.signal,
+        deadline,
+      }),
+    );
     const { content, isError } = await Promise.race([called, stopped.promise]);
     return { result: toolResult(call, cut(content, maxResultBytes), isError) };
   } catch (error) {

@@ -4,7 +4,7 @@ import { ParleyError } from "../errors/parley-error.ts";
 import { Answer } from "../upstream/answer.ts";
 import type { MessageStream } from "../upstream/message-stream.ts";
 import type { StreamEvent } from "../upstream/stream-event.ts";
-import type { Upstream } from "../upstream/upstream.ts";
+import type { FailedAttempt, RequestOrigin, Upstream } from "../upstream/upstream.ts";
 import { type Retrier, type RetryLimits, waitForRetry } from "./retry.ts";
 
 export interface TurnRequest {
@@ -21,10 +21,18 @@ export interface TurnDependencies {
   readonly retrier: Retrier;
 }
 
+export interface TurnLimits extends RetryLimits {
+  readonly origin: RequestOrigin;
+}
+
 /** How far a turn has come. Right at any time, also after it failed. */
 export class TurnProgress {
   /** Requests made to Claude. */
   attempts = 0;
+  /** When the first of them was made, by `performance.now()`. */
+  requestedAt: number | undefined;
+  /** When the answer had been read to its end, by `performance.now()`. */
+  answeredAt: number | undefined;
   /** The answer so far, of the latest request that got one. What an attempt before it had cost is not in its usage. */
   answer = new Answer(undefined);
 }
@@ -43,18 +51,24 @@ export async function turn(
   request: TurnRequest,
   progress: TurnProgress,
   { upstream, retrier }: TurnDependencies,
-  limits: RetryLimits,
+  limits: TurnLimits,
 ): Promise<MessageStream> {
   let firstFailure: unknown;
+  let after: FailedAttempt | undefined;
+  progress.requestedAt ??= performance.now();
   for (const model of [request.params.model, ...request.fallbackModels]) {
     const params = { ...request.params, model };
     for (let attempt = 1; ; attempt++) {
       progress.attempts++;
       try {
-        const stream = await begin({ ...request, params }, progress, upstream, limits.signal);
-        stream.onComplete = () => retrier.budget.succeeded();
+        const stream = await begin({ ...request, params }, progress, upstream, limits, after);
+        stream.onComplete = () => {
+          retrier.budget.succeeded();
+          progress.answeredAt = performance.now();
+        };
         return stream;
       } catch (error) {
+        after = { attempt: progress.attempts, model, error };
         if (await waitForRetry(error, attempt, retrier, limits)) continue;
         // A fallback model may refuse what the first would have taken. The caller is told of the first then: that it
         // was overloaded is no reason to give up.
@@ -72,9 +86,10 @@ async function begin(
   { params, betas, omitContent }: TurnRequest,
   progress: TurnProgress,
   upstream: Upstream,
-  signal: AbortSignal,
+  { signal, deadline, origin }: TurnLimits,
+  after: FailedAttempt | undefined,
 ): Promise<MessageStream> {
-  const stream = await upstream.streamMessage(params, { signal, betas, omitContent });
+  const stream = await upstream.streamMessage(params, { signal, deadline, betas, omitContent, origin, after });
   progress.answer = stream.answer;
   const begun: StreamEvent[] = [];
   try {

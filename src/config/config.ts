@@ -6,10 +6,12 @@ import type { Credential } from "./credential.ts";
 import { type CredentialSource, type Environment, readEnvironment } from "./environment.ts";
 import { type FileConfig, fileSchema } from "./schema.ts";
 import { secretFile, secretValue } from "./secret.ts";
+import type { TelemetrySettings } from "./telemetry-environment.ts";
 import { readTls, type TlsFiles } from "./tls-files.ts";
 
 /** All that can be set, in the form that the service uses. Durations are in milliseconds, sizes in bytes. */
 export interface Config extends Omit<FileConfig, "logging"> {
+  readonly telemetry: FileConfig["telemetry"] & TelemetrySettings;
   readonly port: number;
   readonly adminPort: number;
   readonly logLevel: FileConfig["logging"]["level"];
@@ -43,6 +45,7 @@ export function loadConfig(env: NodeJS.Dict<string>): Config {
   const environment = readEnvironment(env, problems);
   const file = readFile(environment.configFile, problems);
   const credential = credentialOf(environment.credential, problems);
+  for (const [name, path] of Object.entries(environment.telemetry.files)) checkReadable(path, name, problems);
   if (file?.server.tls !== undefined) checkTls(file.server.tls, problems);
   if (file !== undefined) checkToolFiles(file.tools, problems);
   if (problems.length > 0 || file === undefined || credential === undefined) throw new ConfigError(problems);
@@ -62,6 +65,7 @@ export function loadConfig(env: NodeJS.Dict<string>): Config {
     baseUrl: environment.baseUrl,
     credential,
     proxy: environment.proxy,
+    telemetry: { ...file.telemetry, ...environment.telemetry.settings },
     defaultTimeout: environment.timeoutSeconds * 1_000,
     ineffective: environment.ineffective,
   };

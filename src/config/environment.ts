@@ -1,5 +1,6 @@
 import type { Credential } from "./credential.ts";
 import { LOG_LEVELS, type LogLevel } from "./schema.ts";
+import { readTelemetryEnvironment, type TelemetryEnvironment } from "./telemetry-environment.ts";
 
 /** The environment, read and checked. Unset members leave the choice to the file or the default. */
 export interface Environment {
@@ -15,6 +16,7 @@ export interface Environment {
   readonly proxy: ProxySettings | undefined;
   /** `ANTHROPIC_WORKSPACE_ID`. */
   readonly workspaceId: string | undefined;
+  readonly telemetry: Pick<TelemetryEnvironment, "settings" | "files">;
   /** Names that are set but have no effect in this version. */
   readonly ineffective: readonly string[];
 }
@@ -30,7 +32,7 @@ export interface ProxySettings {
   readonly noProxy: string;
 }
 
-/** All names that mean something to Parley, besides those of proxies. */
+/** All names that mean something to Parley, besides those of proxies and of OpenTelemetry. */
 export const NAMES = [
   "ADMIN_PORT",
   "ANTHROPIC_API_KEY",
@@ -83,6 +85,7 @@ export function readEnvironment(env: NodeJS.Dict<string>, problems: string[]): E
   }
   const port = whole("PORT", 0, 65_535) ?? 8_080;
   const adminPort = whole("ADMIN_PORT", 0, 65_535) ?? 9_090;
+  const { ineffective: ineffectiveOfTelemetry, ...telemetry } = readTelemetryEnvironment(env, problems);
   if (port === adminPort && port !== 0) problems.push(`PORT and ADMIN_PORT must differ, but both are ${port}`);
   return {
     port,
@@ -96,9 +99,10 @@ export function readEnvironment(env: NodeJS.Dict<string>, problems: string[]): E
     credential: readCredential(get, problems),
     proxy: readProxy(get, problems),
     workspaceId: get("ANTHROPIC_WORKSPACE_ID"),
+    telemetry,
     ineffective: [
       ...Object.keys(INEFFECTIVE).filter((name) => ![undefined, INEFFECTIVE[name]].includes(get(name))),
-      ...Object.keys(env).filter((name) => name.startsWith("OTEL_")),
+      ...ineffectiveOfTelemetry,
     ],
   };
 }

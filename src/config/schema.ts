@@ -128,6 +128,16 @@ export const fileSchema = section({
     /** How often a PING asks whether the caller is still there. */
     keepAlive: duration("1s", "24h").prefault("60s"),
   }),
+  admin: section({
+    /** Whether the admin port tells of calls and runs in progress, and of the configuration. */
+    debug: z.boolean("must be true or false").default(true),
+    /** Whether it gives CPU profiles, and heap snapshots, which hold prompts, answers and keys. */
+    profiling: z.boolean("must be true or false").default(false),
+  }),
+  telemetry: section({
+    /** Whether spans carry prompts, answers, and arguments and results of tools. */
+    captureContent: z.boolean("must be true or false").default(false),
+  }),
   logging: section({
     /** The least severe lines that are written. `LOG_LEVEL` goes before. */
     level: z.enum(LOG_LEVELS, `must be one of ${LOG_LEVELS.join(", ")}`).default("info"),

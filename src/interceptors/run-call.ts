@@ -22,6 +22,7 @@ export async function runCall<T>(
 ): Promise<T> {
   const { promise, resolve } = Promise.withResolvers<void>();
   call.record.settled = promise;
+  call.record.deadline = call.deadline;
   try {
     for (const intercept of interceptors) await intercept(call, method, input);
     const result = await handle();

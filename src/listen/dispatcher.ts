@@ -17,7 +17,7 @@ import { writeUnknownMethod } from "./unknown-method.ts";
 
 /** Is told of every call that comes in, also of those that never come to an RPC. */
 export interface CallObserver {
-  started(record: CallRecord): void;
+  started(record: CallRecord, headers: IncomingHttpHeaders, quiet: boolean): void;
   /** The caller has the answer, or is gone, and the handler has come to its end. */
   ended(record: CallRecord, quiet: boolean): void;
 }
@@ -51,7 +51,7 @@ export class Dispatcher {
       const record = newCallRecord(route.name, "grpc", this.#peerOf(stream.session), headers);
       // The stream closes by itself after an error.
       stream.on("error", () => {});
-      observer.started(record);
+      observer.started(record, headers, route.quiet);
       stream.once("close", () => void ended(record, wasWritten(stream), route.quiet, observer));
       route.grpc({
         stream,
@@ -100,7 +100,7 @@ export class Dispatcher {
     const sse = route?.sse !== undefined && wantsSse(headers) ? route.sse : undefined;
     const protocol = sse === undefined ? protocolOf(headers) : "sse";
     const record = newCallRecord(route?.name ?? "unknown", protocol, peerOf(request.socket), headers);
-    observer.started(record);
+    observer.started(record, headers, route?.quiet ?? false);
     onceClosed(request, response, () => {
       const written = stream === undefined ? response.writableFinished : wasWritten(stream);
       const unknownCode = response.statusCode === 400 ? Code.InvalidArgument : Code.Unknown;

@@ -61,6 +61,7 @@ export class GrpcOutput extends Output<Message> {
 
   send(message: Message): void {
     if (this.#end !== undefined) return;
+    this.sent++;
     // Nearly always the only one: an array made by `push` has room for seventeen.
     if (this.#queue.length === 0) this.#queue = [message];
     else this.#queue.push(message);

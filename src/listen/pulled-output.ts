@@ -33,6 +33,7 @@ export class PulledOutput<T> extends Output<T> implements AsyncIterableIterator<
 
   send(message: T): void {
     if (this.#state.kind !== "open") return;
+    this.sent++;
     this.#queue.push(message);
     this.#wakeReader?.();
   }

@@ -49,8 +49,13 @@ export async function runMethod(
 ): Promise<void> {
   try {
     await runCall(call, method.desc, input, options.interceptors, async () => {
-      if (isUnary(method)) out.send(await method.handle(input, call));
-      else await method.handle(input, call, out);
+      try {
+        if (isUnary(method)) out.send(await method.handle(input, call));
+        else await method.handle(input, call, out);
+      } finally {
+        call.record.messagesSent = out.sent;
+        call.record.handledAt = performance.now();
+      }
     });
     out.end();
   } catch (error) {

@@ -1,5 +1,6 @@
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { Code } from "@connectrpc/connect";
+import type { SpanContext } from "@opentelemetry/api";
 import type { Logger } from "pino";
 import { BudgetKind, type Run, RunState } from "../../gen/parley/v1/agent_service_pb.js";
 import type { Usage } from "../../gen/parley/v1/usage_pb.js";
@@ -8,6 +9,7 @@ import { isTelling } from "../errors/failure.ts";
 import type { CallRecord } from "../rpc/call.ts";
 import { usageOf } from "../rpc/convert/response.ts";
 import { statusName } from "./status-name.ts";
+import { spanContextOf, traceFields } from "./tracing.ts";
 
 /** Codes that tell of a fault in Parley or behind it, not in the request. */
 const FAULTS = new Set<number>([Code.Unknown, Code.Internal, Code.Unavailable, Code.DataLoss]);
@@ -17,8 +19,12 @@ const FAULTS = new Set<number>([Code.Unknown, Code.Internal, Code.Unavailable, C
  * and no key.
  */
 export function logCall(logger: Logger, record: CallRecord, quiet: boolean): void {
+  const span = spanContextOf(record.trace);
   if (record.alert !== undefined) {
-    logger.error({ call: record.id, alert: record.alert, reason: record.reason }, "the operator must act");
+    logger.error(
+      { call: record.id, ...traceFields(span), caller: record.caller, alert: record.alert, reason: record.reason },
+      "the operator must act",
+    );
   }
   const code = record.code ?? Code.Unknown;
   const level = FAULTS.has(code) ? "warn" : quiet ? "debug" : "info";
@@ -27,6 +33,7 @@ export function logCall(logger: Logger, record: CallRecord, quiet: boolean): voi
   logger[level](
     {
       call: record.id,
+      ...traceFields(span),
       method: record.method,
       protocol: record.protocol,
       caller: record.caller,
@@ -50,14 +57,18 @@ export function logCall(logger: Logger, record: CallRecord, quiet: boolean): voi
 }
 
 /** Writes one line for a run that has ended, and one more at level error when it raises an alert. */
-export function logRun(logger: Logger, { run, owner, failure }: EndedRun): void {
+export function logRun(logger: Logger, { run, owner, failure, span }: EndedRun): void {
   const told = failure === undefined ? undefined : failureOf(failure);
   if (told?.alert !== undefined) {
-    logger.error({ run: run.id, alert: told.alert, reason: told.reason }, "the operator must act");
+    logger.error(
+      { run: run.id, ...traceFields(span), caller: owner, alert: told.alert, reason: told.reason },
+      "the operator must act",
+    );
   }
   logger[FAULTS.has(told?.code ?? 0) ? "warn" : "info"](
     {
       ...runFields(run),
+      ...traceFields(span),
       caller: owner,
       reason: told?.reason,
       exhausted_budget: run.exhaustedBudget === BudgetKind.UNSPECIFIED ? undefined : BudgetKind[run.exhaustedBudget],
@@ -75,6 +86,8 @@ export interface EndedRun {
   readonly owner: string;
   /** What it failed with. Undefined: it did not. */
   readonly failure: unknown;
+  /** The span of its latest work. */
+  readonly span?: SpanContext | undefined;
 }
 
 function runFields({ id, state, turns, toolCalls, usage }: Run) {

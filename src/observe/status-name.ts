@@ -1,3 +1,5 @@
+import { Code } from "@connectrpc/connect";
+
 /** Names of the gRPC status codes, by number (grpc/grpc, doc/statuscodes.md). */
 const names = [
   "OK",
@@ -22,4 +24,19 @@ const names = [
 /** The name of a gRPC status code. */
 export function statusName(code: number): string {
   return names[code] ?? String(code);
+}
+
+/** By the conventions for spans of servers: the codes that are a fault of the service, or behind it. */
+const SERVER_FAULTS = new Set<number>([
+  Code.Unknown,
+  Code.DeadlineExceeded,
+  Code.Unimplemented,
+  Code.Internal,
+  Code.Unavailable,
+  Code.DataLoss,
+]);
+
+/** Whether a status says that the server has failed. */
+export function isServerFault(code: number): boolean {
+  return SERVER_FAULTS.has(code);
 }

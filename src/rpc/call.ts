@@ -1,4 +1,5 @@
 import type { DescMethodServerStreaming, DescMethodUnary, Message, MessageShape } from "@bufbuild/protobuf";
+import type { Context, SpanContext } from "@opentelemetry/api";
 import type { Run } from "../../gen/parley/v1/agent_service_pb.js";
 import type { TurnProgress } from "../agent/turn.ts";
 import type { Output } from "./output.ts";
@@ -17,6 +18,8 @@ export interface CallRecord {
   readonly caller: string;
   /** By `performance.now()`. */
   readonly startedAt: number;
+  /** The trace that the call is part of, with its own span if it has one. Unset: it is part of none. */
+  trace?: Context | undefined;
   /** When the first event of an answer was sent. */
   firstOutputAt?: number;
   /** gRPC status code that the call ended with, 0 for OK. Unset: it has not ended, or never came to its handler. */
@@ -35,9 +38,17 @@ export interface CallRecord {
   turn?: TurnProgress;
   /** Run that the call started or watches. */
   run?: Run;
+  /** Span of a run that the call is about without being a part of its trace. */
+  linkedSpan?: SpanContext | undefined;
+  /** Messages that were sent. */
+  messagesSent?: number;
+  /** When the handler came to its end, by `performance.now()`. */
+  handledAt?: number;
   /** Last sequence number that was sent. */
   lastSequence?: number;
   labels?: Readonly<Record<string, string>>;
+  /** When it must be over, by `performance.now()`. Infinity: never. Unset: it never came to its handler. */
+  deadline?: number;
   /** Resolves when the handler has come to its end, which can be after the caller has gone. Unset: it never ran. */
   settled?: Promise<void>;
 }

@@ -16,7 +16,7 @@ export function chat({ defaults, prices, ...dependencies }: RpcDependencies): Me
       const format = answerFormat(input.outputConfig, defaults.messageTypes);
       const progress = new TurnProgress();
       record.turn = progress;
-      for await (const _ of await turn(request, progress, dependencies, { signal, deadline })) {
+      for await (const _ of await turn(request, progress, dependencies, { signal, deadline, origin: record })) {
         record.firstOutputAt ??= performance.now();
       }
       return formattedResponse(progress.answer, format, prices);

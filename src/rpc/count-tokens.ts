@@ -15,8 +15,12 @@ export function countTokens({ upstream, retrier, defaults, tools }: RpcDependenc
       record.labels = input.labels;
       record.chatPath = "chat.";
       const params = toCountTokensParams(input, "chat.", defaults, toolFinder(tools));
-      const options = { signal, betas: input.betas };
-      const inputTokens = await withRetries(() => upstream.countTokens(params, options), retrier, { signal, deadline });
+      const options = { signal, deadline, betas: input.betas, origin: record };
+      const inputTokens = await withRetries(
+        (after) => upstream.countTokens(params, { ...options, after }),
+        retrier,
+        options,
+      );
       return create(CountTokensResponseSchema, { inputTokens });
     },
   });

@@ -15,13 +15,14 @@ const DEFAULT_PAGE_SIZE = 20;
 export function listModels({ upstream, retrier }: RpcDependencies): Method {
   return unary({
     desc: ModelService.method.listModels,
-    async handle({ pageSize, pageToken, lifecycles }, { signal, deadline }) {
+    async handle({ pageSize, pageToken, lifecycles }, { record, signal, deadline }) {
       const params = {
         limit: pageSize || DEFAULT_PAGE_SIZE,
         ...(pageToken !== "" && { after_id: pageToken }),
         ...(lifecycles.length > 0 && { lifecycle: lifecycles.map(lifecycleToClaude) }),
       };
-      const page = await withRetries(() => upstream.listModels(params, { signal }), retrier, { signal, deadline });
+      const options = { signal, deadline, origin: record };
+      const page = await withRetries((after) => upstream.listModels(params, { ...options, after }), retrier, options);
       return create(ListModelsResponseSchema, {
         models: page.models.map(modelFromClaude),
         nextPageToken: page.nextAfterId ?? "",
@@ -34,8 +35,9 @@ export function listModels({ upstream, retrier }: RpcDependencies): Method {
 export function getModel({ upstream, retrier }: RpcDependencies): Method {
   return unary({
     desc: ModelService.method.getModel,
-    async handle({ id }, { signal, deadline }) {
-      const json = await withRetries(() => upstream.getModel(id, { signal }), retrier, { signal, deadline });
+    async handle({ id }, { record, signal, deadline }) {
+      const options = { signal, deadline, origin: record };
+      const json = await withRetries((after) => upstream.getModel(id, { ...options, after }), retrier, options);
       return create(GetModelResponseSchema, { model: modelFromClaude(json) });
     },
   });

@@ -5,6 +5,9 @@ import type { ConnectError } from "@connectrpc/connect";
  * stopped reading.
  */
 export abstract class Output<T> {
+  /** How many messages were sent. */
+  sent = 0;
+
   /** Whether the caller waits for more: all that was sent before is on the wire. */
   abstract get isWanted(): boolean;
 

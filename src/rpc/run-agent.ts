@@ -83,6 +83,8 @@ async function sendToTheEnd<T>(
   { runCall, ...options }: Omit<EventStreamOptions<T>, "endsAtAction"> & { readonly runCall: RunCall | undefined },
 ): Promise<void> {
   call.record.run = record.run;
+  // The run works for another call, if it was there before.
+  if (runCall === undefined) call.record.linkedSpan = record.span;
   try {
     await sendEvents(runs, record, call, out, { ...options, endsAtAction: true });
   } catch (error) {

@@ -9,7 +9,8 @@ import {
   SubmitToolResultsResponseSchema,
 } from "../../gen/parley/v1/agent_service_pb.js";
 import { invalidField } from "../errors/parley-error.ts";
-import { type Method, streaming, unary } from "./call.ts";
+import type { RunRecord } from "../runs/run-record.ts";
+import { type Call, type Method, streaming, unary } from "./call.ts";
 import { actionAnswer, newRun } from "./convert/run-request.ts";
 import type { AgentDependencies } from "./dependencies.ts";
 import { sendEvents, writeEvent } from "./run-events.ts";
@@ -42,7 +43,7 @@ export function attachRun({ runs, heartbeatMs }: AgentDependencies): Method {
       if (afterSequence > lastSequence) {
         throw invalidField("after_sequence", `must not be above ${lastSequence}, the last event of the run`);
       }
-      call.record.run = record.run;
+      about(call, record);
       await sendEvents(runs, record, call, out, {
         after: afterSequence,
         joinsReplay: coalesceReplay,
@@ -52,6 +53,12 @@ export function attachRun({ runs, heartbeatMs }: AgentDependencies): Method {
       });
     },
   });
+}
+
+/** Tells traces and logs that a call is about a run. */
+function about({ record: callRecord }: Call, { run, span }: RunRecord): void {
+  callRecord.run = run;
+  callRecord.linkedSpan = span;
 }
 
 /** GetRun. */
@@ -91,7 +98,7 @@ export function cancelRun({ runs }: AgentDependencies): Method {
     desc: AgentService.method.cancelRun,
     async handle({ runId, reason }, call) {
       const record = await runs.find(runId, call.record.caller);
-      call.record.run = record.run;
+      about(call, record);
       await runs.cancel(record, reason);
       return create(CancelRunResponseSchema, { run: record.run });
     },
@@ -104,10 +111,11 @@ export function submitToolResults({ runs }: AgentDependencies): Method {
     desc: AgentService.method.submitToolResults,
     async handle({ runId, answers }, call) {
       const record = await runs.find(runId, call.record.caller);
-      call.record.run = record.run;
+      about(call, record);
       await runs.answer(
         record,
         answers.map((answer, index) => actionAnswer(answer, `answers[${index}]`)),
+        call.record.trace,
       );
       return create(SubmitToolResultsResponseSchema, { run: record.run });
     },

@@ -44,7 +44,7 @@ export function streamChat({ defaults, heartbeatMs, prices, ...dependencies }: R
         // A reader that has stopped needs no sign of life.
         if (out.isWanted) send(heartbeatEvent());
       });
-      for await (const batch of await turn(request, progress, dependencies, { signal, deadline })) {
+      for await (const batch of await turn(request, progress, dependencies, { signal, deadline, origin: record })) {
         record.firstOutputAt ??= performance.now();
         heartbeat.alive();
         for (const event of batch) {

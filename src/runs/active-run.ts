@@ -1,11 +1,11 @@
 import { clone, create, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs, timestampNow } from "@bufbuild/protobuf/wkt";
+import type { Context } from "@opentelemetry/api";
 import type { Status } from "../../gen/google/rpc/status_pb.js";
 import {
   AgentEventSchema,
   BudgetKind,
   PendingActionSchema,
-  type Run,
   RunSchema,
   RunState,
 } from "../../gen/parley/v1/agent_service_pb.js";
@@ -19,12 +19,17 @@ import { ParleyError } from "../errors/parley-error.ts";
 import type { Answer } from "../upstream/answer.ts";
 import { budgetKinds } from "./budget-kinds.ts";
 import type { EventKind, RunFormat } from "./run-format.ts";
+import type { RunObserver } from "./run-observer.ts";
 import { hasEnded, type RunRecord } from "./run-record.ts";
 import type { RunStore, StoredEvent } from "./run-store.ts";
 
 /** What a run does, besides what its record says. */
 export interface RunTask {
-  readonly loop: Omit<LoopRequest, "budget" | "context"> & { readonly caller: LoopRequest["context"]["caller"] };
+  readonly loop: Omit<LoopRequest, "budget" | "context" | "origin"> & {
+    readonly caller: LoopRequest["context"]["caller"];
+  };
+  /** The trace of the call that it is done for. */
+  readonly trace: Context | undefined;
   /** The answer as callers get it. Throws when it does not have the form that was asked for. */
   readonly finalMessage: (answer: Answer) => ChatResponse;
   /** For a last answer, when no caller's deadline says how long it may take. In milliseconds. */
@@ -46,8 +51,9 @@ export interface RunEnvironment {
   readonly store: RunStore;
   readonly format: RunFormat;
   readonly loop: Omit<LoopDependencies, "onFault">;
+  readonly observer: RunObserver;
   /** Is told of what a tool threw that it should not have. */
-  readonly onFault: (run: Run, tool: string, fault: unknown) => void;
+  readonly onFault: (record: RunRecord, tool: string, fault: unknown) => void;
   /** How long a run is kept when it has ended, in milliseconds. */
   readonly retentionMs: number;
   /** How long a run waits for the caller to act, in milliseconds. */
@@ -95,18 +101,22 @@ export class ActiveRun {
     delete run.expireTime;
     run.exhaustedBudget = BudgetKind.UNSPECIFIED;
     this.record.failure = undefined;
-    return this.work(call, how);
+    return this.work(call, this.#task.trace, how);
   }
 
-  /** Goes on until the run has ended or somebody has to act. With a call it does not outlive that. Never rejects. */
-  work(call: RunCall | undefined, how?: "runStarted" | "runResumed"): Promise<void> {
+  /**
+   * Goes on until the run has ended or somebody has to act. With a call it does not outlive that. Never rejects.
+   *
+   * @param cause the trace of the call that makes it go on.
+   */
+  work(call: RunCall | undefined, cause: Context | undefined, how?: "runStarted" | "runResumed"): Promise<void> {
     clearTimeout(this.#expiry);
     const { run } = this.record;
     run.state = RunState.RUNNING;
     run.pendingActions = [];
     // The answer to an action may be there before the store has taken that somebody must act.
     const before = this.#working;
-    const work = () => this.#work(call, how);
+    const work = () => this.#work(call, cause, how);
     const working = (before === undefined ? work() : before.then(work)).finally(() => {
       if (this.#working === working) this.#working = undefined;
     });
@@ -124,9 +134,15 @@ export class ActiveRun {
     await this.#working;
   }
 
-  async #work(call: RunCall | undefined, how: "runStarted" | "runResumed" | undefined): Promise<void> {
+  async #work(
+    call: RunCall | undefined,
+    cause: Context | undefined,
+    how: "runStarted" | "runResumed" | undefined,
+  ): Promise<void> {
     const { run, budget } = this.record;
     if (hasEnded(run)) return;
+    const observed = this.#environment.observer.workStarted(this.record, cause, this.record.span);
+    this.record.span = observed.span;
     const startedAt = performance.now();
     const limits = this.#limits(call, startedAt);
     using end = new LinkedAbort(this.#controller.signal, limits.deadline, () =>
@@ -136,10 +152,11 @@ export class ActiveRun {
       if (how !== undefined) await this.#tell([{ case: how, value: { run } }]);
       const { caller, ...loop } = this.#task.loop;
       const { onFault } = this.#environment;
+      const { origin } = observed;
       const events = runLoop(
-        { ...loop, budget, context: { runId: run.id, caller } },
+        { ...loop, budget, origin, context: { runId: run.id, caller } },
         this.#state,
-        { ...this.#environment.loop, onFault: (tool, fault) => onFault(run, tool, fault) },
+        { ...this.#environment.loop, onFault: (tool, fault) => onFault(this.record, tool, fault) },
         { ...limits, signal: end.signal },
       );
       await this.#conclude(await this.#outcomeOf(events, startedAt));
@@ -147,6 +164,8 @@ export class ActiveRun {
       // What is still at work for it stops. If that is how it ended, the reason for it counts.
       end.abort(error);
       await this.#fail(end.signal.reason);
+    } finally {
+      observed.ended();
     }
   }
 

@@ -1,3 +1,4 @@
+import type { SpanContext } from "@opentelemetry/api";
 import { type Run, type RunAgentRequest, RunState } from "../../gen/parley/v1/agent_service_pb.js";
 import type { ChatResponse } from "../../gen/parley/v1/chat_service_pb.js";
 import type { Budget } from "../agent/budget.ts";
@@ -22,6 +23,8 @@ export interface RunRecord {
   readonly answers: Map<string, string>;
   /** What it failed with, as it was thrown in this process. */
   failure: unknown;
+  /** The span of its latest work, in this process. Unset: it has none. */
+  span?: SpanContext | undefined;
 }
 
 const ended = new Set<RunState>([

@@ -2,6 +2,7 @@ import { randomUUIDv7 } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import { create, equals } from "@bufbuild/protobuf";
 import { timestampNow } from "@bufbuild/protobuf/wkt";
+import type { Context } from "@opentelemetry/api";
 import {
   type RunAgentRequest,
   RunAgentRequestSchema,
@@ -31,8 +32,6 @@ export interface NewRun {
 export interface RunsOptions extends RunEnvironment {
   /** The most runs that have not ended, in this process. */
   readonly maxActive: number;
-  /** Is told of each run that ends. */
-  readonly onEnd: (record: RunRecord) => void;
 }
 
 /** How many events are read at a time: no more wait in memory for a caller that is slow. */
@@ -135,6 +134,11 @@ export class Runs implements AsyncDisposable {
     return record;
   }
 
+  /** The runs that have not ended, in this process. */
+  get active(): readonly RunRecord[] {
+    return [...this.#active.values()].map(({ record }) => record);
+  }
+
   list(query: RunQuery): Promise<readonly RunRecord[]> {
     return this.#options.store.list(query);
   }
@@ -148,11 +152,12 @@ export class Runs implements AsyncDisposable {
   /**
    * Answers actions that a run waits for, and lets it go on when all are answered.
    *
+   * @param trace that of the call with the answers.
    * @throws {ParleyError} INVALID_REQUEST, RUN_NOT_WAITING.
    */
-  async answer(record: RunRecord, answers: readonly ActionAnswer[]): Promise<void> {
+  async answer(record: RunRecord, answers: readonly ActionAnswer[], trace?: Context): Promise<void> {
     const active = this.#active.get(record.run.id);
-    if (answerActions(record, active?.pending ?? [], answers)) void active?.work(undefined);
+    if (answerActions(record, active?.pending ?? [], answers)) void active?.work(undefined, trace);
   }
 
   /**
@@ -204,7 +209,7 @@ export class Runs implements AsyncDisposable {
     const { id } = record.run;
     const active = new ActiveRun(record, state, task, this.#options, () => {
       this.#active.delete(id);
-      this.#options.onEnd(record);
+      this.#options.observer.ended(record);
     });
     this.#active.set(id, active);
     return active;

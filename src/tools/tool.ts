@@ -42,8 +42,25 @@ export interface ToolContext {
   /** Claude's identifier of the call. The same when the call is made again after an interruption. */
   readonly toolUseId: string;
   readonly caller: ToolCaller;
+  readonly trace: ToolTrace;
   /** Tells those who watch the run how far the call is. A short text for people. */
   progress(message: string): void;
+}
+
+/** The trace that a call of a tool is part of. */
+export interface ToolTrace {
+  /** A request over gRPC begins. `method` is `pkg.v1.Service/Method`, `target` the address that the service has in the configuration. */
+  grpcRequest(method: string, target: string): TracedRequest;
+  /** An MCP server is asked to call a tool, which it knows by this name. */
+  mcpRequest(tool: string): TracedRequest;
+}
+
+/** A request to where a tool is. */
+export interface TracedRequest {
+  /** Headers that hand the trace on, by names in small letters. Empty: there is none. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** The request is over. `errorType` is a short name of what it failed with; undefined: it did not. */
+  ended(errorType?: string): void;
 }
 
 /** Whom a call is made for. */

@@ -1,4 +1,4 @@
-import Anthropic, { type ClientOptions } from "@anthropic-ai/sdk";
+import Anthropic, { APIError, type ClientOptions } from "@anthropic-ai/sdk";
 import { Agent, EnvHttpProxyAgent } from "undici";
 import type { Credential } from "../config/credential.ts";
 import type { ProxySettings } from "../config/environment.ts";
@@ -26,7 +26,12 @@ export interface AnthropicOptions {
   readonly firstByteTimeoutMs: number;
   /** How long Claude may send nothing in the middle of an answer, in milliseconds. It sends a ping every few seconds. */
   readonly idleTimeoutMs: number;
+  /** Is told of the header of each response about a model, also of those that are errors. */
+  readonly onHeader?: ((header: ResponseHeader, model: string) => void) | undefined;
 }
+
+/** Value of a header of a response, by its name in small letters. Nothing: it has none. */
+export type ResponseHeader = (name: string) => string | null | undefined;
 
 /** How long a connection is kept for the next request. Below the idle timeouts of common load balancers (60 s). */
 const KEEP_ALIVE_MS = 50_000;
@@ -70,9 +75,9 @@ export function createAnthropicUpstream(options: AnthropicOptions): Upstream {
   };
   let client = new Anthropic(clientOptions);
 
-  const requestOptions = ({ signal, betas = [] }: UpstreamOptions) => ({
+  const requestOptions = ({ signal, betas = [], headers }: UpstreamOptions) => ({
     fetchOptions: abortedBy(signal),
-    headers: betas.length === 0 ? {} : { "anthropic-beta": betas.join(",") },
+    headers: betas.length === 0 ? { ...headers } : { ...headers, "anthropic-beta": betas.join(",") },
   });
 
   /** Makes a request and resolves with its response. */
@@ -81,12 +86,19 @@ export function createAnthropicUpstream(options: AnthropicOptions): Upstream {
     { signal }: UpstreamOptions,
     send: (client: Anthropic) => Promise<Response>,
   ): Promise<Response> {
+    const onHeader = (headers: Pick<Headers, "get"> | undefined) => {
+      if (headers !== undefined && resource.name !== "") options.onHeader?.((name) => headers.get(name), resource.name);
+    };
     for (let refreshed = false; ; refreshed = true) {
       const used = client;
       try {
         // The SDK does not tie the exchange of a token to the signal.
-        return await (options.credential.kind === "federation" ? unlessAborted(send(used), signal) : send(used));
+        const sent = options.credential.kind === "federation" ? unlessAborted(send(used), signal) : send(used);
+        const response = await sent;
+        onHeader(response.headers);
+        return response;
       } catch (cause) {
+        if (cause instanceof APIError) onHeader(cause.headers);
         const error = requestError(cause, resource);
         // A refused token may have been revoked before its time: a new client exchanges a new one. The SDK would do so
         // only as a part of its retries, which are off.

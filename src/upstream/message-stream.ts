@@ -17,6 +17,14 @@ const answerEvents = new Set([
   "message_stop",
 ]);
 
+/** Is told how a stream goes on. */
+export interface StreamWatcher {
+  /** Events have been read. */
+  received(batch: readonly StreamEvent[]): void;
+  /** Nothing more will be read. Is called once. `error` is undefined when the answer is complete. */
+  ended(error: Error | undefined): void;
+}
+
 type Result = IteratorResult<readonly StreamEvent[], undefined>;
 
 /** How many bytes may wait for a reader before the connection is paused. */
@@ -45,6 +53,8 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
   readonly answer: Answer;
   /** Is called when the answer has been read to its end. */
   onComplete: () => void = () => {};
+  /** Is told of all that is read. */
+  watcher: StreamWatcher | undefined;
   readonly #source: ByteSource;
   readonly #decoder = new SseDecoder();
   #chunks: Uint8Array[] = [];
@@ -142,13 +152,17 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
   /** Decodes what has arrived, in nearly all cases all of it. */
   #read(): readonly StreamEvent[] {
     const batch: StreamEvent[] = [];
+    let failure: Error | undefined;
     try {
       this.#decoder.decode(this.#takeBytes(), (data) => this.#take(data, batch));
     } catch (error) {
-      this.#fail(isTelling(error) ? error : malformed(error, this.requestId));
+      failure = isTelling(error) ? error : malformed(error, this.requestId);
     }
     const added = this.#added(batch);
+    if (added.length > 0) this.watcher?.received(added);
+    if (failure !== undefined) this.#fail(failure);
     this.#regulate();
+    if (this.#complete && this.#failure === undefined) this.watcher?.ended(undefined);
     return added;
   }
 
@@ -217,7 +231,10 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
   }
 
   #fail(error: Error): void {
-    this.#failure ??= error;
+    if (this.#failure === undefined) {
+      this.#failure = error;
+      this.watcher?.ended(error);
+    }
     this.#chunks = [];
     this.#source.abort(this.#failure);
     this.#notify();

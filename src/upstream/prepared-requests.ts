@@ -39,7 +39,7 @@ export class PreparedRequests {
   async send(
     client: Anthropic,
     params: MessageCreateParamsStreaming,
-    { signal, betas = [] }: UpstreamOptions,
+    { signal, betas = [], headers: more }: UpstreamOptions,
   ): Promise<Response | undefined> {
     if (this.#credential.kind !== "apiKey" || betas.length > 0) return undefined;
     if (params.user_profile_id !== undefined || params.workspace_id !== undefined) return undefined;
@@ -50,7 +50,7 @@ export class PreparedRequests {
     const { url, headers } = this.#prepared;
     const response = await this.#fetch(url, {
       method: "POST",
-      headers: headers as never,
+      headers: (more === undefined ? headers : [...headers, ...Object.entries(more).flat()]) as never,
       body: JSON.stringify(params),
       ...abortedBy(signal),
     });

@@ -1,6 +1,24 @@
 import type { MessageCountTokensParams, MessageCreateParamsStreaming } from "@anthropic-ai/sdk/resources/messages";
 import type { ModelListParams } from "@anthropic-ai/sdk/resources/models";
+import type { Context } from "@opentelemetry/api";
 import type { MessageStream } from "./message-stream.ts";
+
+/** Whom a request is made for. */
+export interface RequestOrigin {
+  /** Name of the caller, or `anonymous`. */
+  readonly caller: string;
+  /** The trace that the request is part of, with the span that it belongs under. Undefined: there is none. */
+  readonly trace?: Context | undefined;
+}
+
+/** The request that was made before another for the same. */
+export interface FailedAttempt {
+  /** Number of that request, from 1. */
+  readonly attempt: number;
+  /** Unset: the same as now. */
+  readonly model?: string;
+  readonly error: unknown;
+}
 
 export interface UpstreamOptions {
   /** Aborts the request in every phase: before it is connected, while it waits, and in the middle of its answer. */
@@ -9,6 +27,13 @@ export interface UpstreamOptions {
   readonly betas?: readonly string[];
   /** Whether the answer that is put together shall have no content: nobody will read it. */
   readonly omitContent?: boolean | undefined;
+  readonly origin: RequestOrigin;
+  /** When the call that it is for must be over, by `performance.now()`. */
+  readonly deadline?: number;
+  /** What came before this request. Unset: it is the first. */
+  readonly after?: FailedAttempt | undefined;
+  /** Headers besides those that every request has, by names in small letters. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
 }
 
 /** A page of models, each as the exact JSON text that Claude sent. */

@@ -4,6 +4,7 @@ import { LoopState } from "../../src/agent/loop-state.ts";
 import { makePendingCalls } from "../../src/agent/pending-calls.ts";
 import { ToolSlots } from "../../src/agent/tool-set.ts";
 import { ScriptedTools } from "../support/scripted-tools.ts";
+import { silentObserver } from "../support/silent-observer.ts";
 
 test("no call is begun when the time is up", async () => {
   const tools = new ScriptedTools({ look: () => "seen" });
@@ -16,6 +17,8 @@ test("no call is begun when the time is up", async () => {
     maxCalls: 1,
     context: { runId: "run_1", caller: { name: "anonymous", header: () => undefined } },
     limits: { signal: new AbortController().signal, deadline: performance.now() - 1, maxResultBytes: 1_024 },
+    observer: silentObserver.loop,
+    origin: { caller: "anonymous" },
     onFault: () => {},
   });
   assert.deepEqual(await Array.fromAsync(events), []);

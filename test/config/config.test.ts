@@ -151,8 +151,113 @@ describe("the environment", () => {
       PARLEY_STORE: "memory",
       PARLEY_QUOTA: "redis://r",
       OTEL_EXPORTER_OTLP_ENDPOINT: "http://collector:4318",
+      OTEL_BLRP_SCHEDULE_DELAY: "1",
     });
-    assert.deepEqual(ineffective, ["CLAUDE_REQ_PER_MIN", "PARLEY_QUOTA", "OTEL_EXPORTER_OTLP_ENDPOINT"]);
+    assert.deepEqual(ineffective, ["CLAUDE_REQ_PER_MIN", "PARLEY_QUOTA", "OTEL_BLRP_SCHEDULE_DELAY"]);
+    assert.deepEqual(loadConfig({ ...key, OTEL_LOGS_EXPORTER: "otlp" }).ineffective, ["OTEL_LOGS_EXPORTER"]);
+    assert.deepEqual(loadConfig({ ...key, OTEL_LOGS_EXPORTER: "none" }).ineffective, []);
+  });
+});
+
+describe("OTEL_*", () => {
+  const url = "http://collector:4317";
+  const telemetry = (env: NodeJS.Dict<string>) => loadConfig({ ...key, ...env }).telemetry;
+  const metrics = (changes = {}) => ({ protocol: "http/protobuf", interval: 60_000, timeout: 30_000, ...changes });
+
+  for (const [what, env, traces, otlpMetrics] of [
+    ["nothing is set", {}, false, undefined],
+    ["all is empty", { OTEL_EXPORTER_OTLP_ENDPOINT: "", OTEL_TRACES_EXPORTER: " " }, false, undefined],
+    [
+      "what is not about exporting is set",
+      { OTEL_SERVICE_NAME: "a", OTEL_TRACES_SAMPLER: "always_on" },
+      false,
+      undefined,
+    ],
+    ["an endpoint is set", { OTEL_EXPORTER_OTLP_ENDPOINT: url }, true, metrics()],
+    ["that of traces is set", { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: url }, true, undefined],
+    ["that of metrics is set", { OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: url }, false, metrics()],
+    ["the exporter of traces is set", { OTEL_TRACES_EXPORTER: "otlp" }, true, undefined],
+    ["that of metrics is set to OTLP", { OTEL_METRICS_EXPORTER: "otlp" }, false, metrics()],
+    [
+      "traces are not to be exported",
+      { OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_TRACES_EXPORTER: "none" },
+      false,
+      metrics(),
+    ],
+    [
+      "metrics are not to be exported",
+      { OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_METRICS_EXPORTER: "none" },
+      true,
+      undefined,
+    ],
+    ["the SDK is disabled", { OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_SDK_DISABLED: "TRUE" }, false, undefined],
+  ] as const) {
+    test(`says what is exported when ${what}`, () => {
+      const found = telemetry(env);
+      assert.deepEqual([found.traces, found.otlpMetrics], [traces, otlpMetrics]);
+    });
+  }
+
+  test("sets how metrics are exported", () => {
+    const env = { OTEL_EXPORTER_OTLP_ENDPOINT: "collector:4317", OTEL_EXPORTER_OTLP_PROTOCOL: "grpc" };
+    assert.deepEqual(telemetry(env).otlpMetrics, metrics({ protocol: "grpc" }));
+    const json = { ...env, OTEL_EXPORTER_OTLP_METRICS_PROTOCOL: "http/json", OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: url };
+    assert.deepEqual(telemetry(json).otlpMetrics, metrics({ protocol: "http/json" }));
+    const often = { ...env, OTEL_METRIC_EXPORT_INTERVAL: "5000" };
+    assert.deepEqual(telemetry(often).otlpMetrics, metrics({ protocol: "grpc", interval: 5_000, timeout: 5_000 }));
+  });
+
+  test("names the service, which is parley otherwise", () => {
+    const named = (env: NodeJS.Dict<string>) => [telemetry(env).serviceName, telemetry(env).serviceVersion];
+    assert.deepEqual(named({}), ["parley", "0.1.0"]);
+    const attributes = "service.name=claude%2Dgateway,service.version=7,k8s.pod.name=a";
+    assert.deepEqual(named({ OTEL_RESOURCE_ATTRIBUTES: attributes }), ["claude-gateway", "7"]);
+    assert.deepEqual(named({ OTEL_RESOURCE_ATTRIBUTES: attributes, OTEL_SERVICE_NAME: "mine" }), ["mine", "7"]);
+  });
+
+  for (const [name, value, problem] of [
+    ["OTEL_EXPORTER_OTLP_PROTOCOL", "http", 'must be grpc or http/protobuf or http/json, but is "http"'],
+    ["OTEL_TRACES_EXPORTER", "zipkin", 'must be otlp or none, but is "zipkin"'],
+    [
+      "OTEL_METRICS_EXPORTER",
+      "prometheus",
+      'must be otlp or none: for Prometheus, /metrics on the admin port always has all metrics, but is "prometheus"',
+    ],
+    ["OTEL_TRACES_SAMPLER_ARG", "1.5", 'must be a number from 0 to 1, but is "1.5"'],
+    [
+      "OTEL_PROPAGATORS",
+      "tracecontext,jaeger",
+      'must be a list of tracecontext, baggage, b3, b3multi, none, but is "tracecontext,jaeger"',
+    ],
+    ["OTEL_BSP_MAX_QUEUE_SIZE", "0", 'must be a whole number from 1 to 999999999, but is "0"'],
+    ["OTEL_SDK_DISABLED", "1", 'must be true or false, but is "1"'],
+    ["OTEL_RESOURCE_ATTRIBUTES", "a=b,c", 'must be pairs such as name=value, with commas between them, but is "a=b,c"'],
+    ["OTEL_EXPORTER_OTLP_HEADERS", "Bearer secret", "must be pairs such as name=value, with commas between them"],
+    [
+      "OTEL_EXPORTER_OTLP_ENDPOINT",
+      "collector:4318",
+      "must be an http or https URL, since the protocol is http/protobuf",
+    ],
+    ["OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/ca.pem", "/no/ca.pem cannot be read (ENOENT)"],
+    ["OTEL_CONFIG_FILE", "otel.yaml", "is not supported: set what it says with the other OTEL_* variables"],
+  ] as const) {
+    test(`is refused when ${name} is ${value}`, () => {
+      const separator = problem.includes("ENOENT") ? ":" : "";
+      assert.deepEqual(problems({ ...key, [name]: value }), [`${name}${separator} ${problem}`]);
+      loadConfig({ ...key, [name]: value, OTEL_SDK_DISABLED: "true" });
+    });
+  }
+
+  test("names the samplers that there are", () => {
+    const [problem] = problems({ ...key, OTEL_TRACES_SAMPLER: "sometimes" });
+    assert.match(
+      problem ?? "",
+      /^OTEL_TRACES_SAMPLER must be always_on .*parentbased_traceidratio, but is "sometimes"$/,
+    );
+  });
+
+  test("may have secrets in headers", () => {
+    loadConfig({ ...key, OTEL_EXPORTER_OTLP_HEADERS: "authorization=Basic%20c2VjcmV0==,x-tenant=a" });
   });
 });
 
@@ -169,6 +274,8 @@ server:
   drain: 1m
 limits:
   requestBytes: 64KiB
+admin: { profiling: true }
+telemetry: { captureContent: true }
 logging:
   level: warn
 `);
@@ -179,12 +286,14 @@ logging:
     assert.deepEqual(config.claude.retry, { maxAttempts: 5, baseDelay: 50, maxDelay: 20_000 });
     assert.equal(config.server.drain, 60_000);
     assert.equal(config.limits.requestBytes, 65_536);
+    assert.deepEqual(config.admin, { debug: true, profiling: true });
+    assert.equal(config.telemetry.captureContent, true);
     assert.equal(config.logLevel, "warn");
   });
 
   test("may be empty, as a whole and in its parts", () => {
     assert.equal(loadConfig({ ...key, PARLEY_CONFIG: file("# nothing\n") }).logLevel, "info");
-    const sections = file("claude:\n  retry:\nserver:\n  # drain: 1m\nlimits:\nlogging:\n");
+    const sections = file("claude:\n  retry:\nserver:\n  # drain: 1m\nlimits:\nadmin:\ntelemetry:\nlogging:\n");
     assert.deepEqual(loadConfig({ ...key, PARLEY_CONFIG: sections }).limits, loadConfig(key).limits);
   });
 
@@ -201,6 +310,7 @@ server:
   tls: { certFile: a.pem }
 limits: [1]
 made_up: true
+admin: { profiling: "on" }
 `);
     assert.deepEqual(problems({ ...key, PARLEY_CONFIG: path }), [
       `${path}:3: claude.modle is unknown`,
@@ -211,6 +321,70 @@ made_up: true
       `${path}:10: server.tls.keyFile must be set`,
       `${path}:11: limits must be a mapping of names to values`,
       `${path}:12: made_up is unknown`,
+      `${path}:13: admin.profiling must be true or false`,
+    ]);
+  });
+
+  test("has one price of a model, or several from different days on, in any order", () => {
+    const path = file(`
+prices:
+  always: { input: 1, output: 5 }
+  once: { from: 2026-10-01, input: 1, output: 5 }
+  changing:
+    - { from: "2027-01-01", input: 3, output: 9 }
+    - { input: 1, output: 5 }
+    - { from: 2026-10-01, input: 2, output: 7, cacheRead: 0 }
+`);
+    assert.deepEqual(loadConfig({ ...key, PARLEY_CONFIG: path }).prices, {
+      always: { input: 1, output: 5 },
+      once: { from: "2026-10-01", input: 1, output: 5 },
+      changing: [
+        { from: "2027-01-01", input: 3, output: 9 },
+        { input: 1, output: 5 },
+        { from: "2026-10-01", input: 2, output: 7, cacheRead: 0 },
+      ],
+    });
+  });
+
+  test("is told all that is wrong with its prices", () => {
+    const path = file(`
+prices:
+  one:
+    input: -1
+    outputs: 5
+  several:
+    - { from: 2026-02-29, input: 1, output: 5 }
+    - { from: 2026-10-1, input: 1, output: 5 }
+    - { from: 2026-10-01T00:00:00Z, input: 1, output: 5 }
+    - { from: 2026, input: 1, output: much }
+    - { from: , input: 1, output: 5 }
+    - 5
+  same:
+    - { from: 2026-10-01, input: 1, output: 5 }
+    - { input: 1, output: 5 }
+    - { from: "2026-10-01", input: 2, output: 6 }
+    - { input: 2, output: 6 }
+  none: []
+  nothing:
+  number: 5
+`);
+    const date = "must be a date such as 2026-10-01";
+    assert.deepEqual(problems({ ...key, PARLEY_CONFIG: path }), [
+      `${path}:4: prices.one.output must be a number`,
+      `${path}:4: prices.one.input must not be below 0`,
+      `${path}:5: prices.one.outputs is unknown`,
+      `${path}:7: prices.several.0.from ${date}, but is "2026-02-29"`,
+      `${path}:8: prices.several.1.from ${date}, but is "2026-10-1"`,
+      `${path}:9: prices.several.2.from ${date}, but is "2026-10-01T00:00:00Z"`,
+      `${path}:10: prices.several.3.from ${date}, but is 2026`,
+      `${path}:10: prices.several.3.output must be a number`,
+      `${path}:11: prices.several.4.from ${date}, but is null`,
+      `${path}:12: prices.several.5 must be a mapping of names to values`,
+      `${path}:16: prices.same.2.from must be unique, but 2026-10-01 is there twice`,
+      `${path}:17: prices.same.3.from must be set in all prices but one`,
+      `${path}:18: prices.none must not be empty`,
+      `${path}:19: prices.nothing must be a mapping of names to values`,
+      `${path}:20: prices.number must be a mapping of names to values`,
     ]);
   });
 

@@ -10,6 +10,8 @@ const folder = mkdtempSync(join(tmpdir(), "parley-lint-"));
 after(() => rmSync(folder, { recursive: true }));
 
 const refused: readonly [file: string, source: string][] = [
+  ["admin/progress.ts", "../upstream/upstream.ts"],
+  ["admin/progress.ts", "@anthropic-ai/sdk"],
   ["agent/turn.ts", "../rpc/chat.ts"],
   ["agent/turn.ts", "../server.ts"],
   ["agent/turn.ts", "../../gen/parley/v1/usage_pb.js"],
@@ -22,9 +24,12 @@ const refused: readonly [file: string, source: string][] = [
   ["errors/failure.ts", "../rpc/call.ts"],
   ["errors/failure.ts", "@anthropic-ai/sdk"],
   ["interceptors/validate.ts", "../upstream/upstream.ts"],
+  ["listen/admin-listener.ts", "../admin/endpoints.ts"],
   ["listen/serve.ts", "../agent/turn.ts"],
   ["listen/serve.ts", "../demo/main.ts"],
-  ["observe/metrics.ts", "../listen/serve.ts"],
+  ["observe/tracing.ts", "../admin/progress.ts"],
+  ["observe/tracing.ts", "../observers.ts"],
+  ["agent/turn.ts", "../observe/tracing.ts"],
   ["rpc/chat.ts", "../config/config.ts"],
   ["rpc/tools.ts", "../tools/mcp/mcp-tools.ts"],
   ["runs/runs.ts", "../rpc/call.ts"],
@@ -42,10 +47,13 @@ const refused: readonly [file: string, source: string][] = [
 ];
 
 const allowed: readonly [file: string, source: string][] = [
+  ["admin/endpoints.ts", "../listen/admin-listener.ts"],
+  ["admin/progress.ts", "../runs/run-record.ts"],
   ["agent/turn.ts", "../upstream/upstream.ts"],
   ["agent/loop.ts", "../tools/tool.ts"],
   ["errors/failure.ts", "../../gen/google/rpc/status_pb.js"],
   ["listen/serve.ts", "../interceptors/validate.ts"],
+  ["observe/observed-calls.ts", "../listen/dispatcher.ts"],
   ["rpc/convert/events.ts", "@anthropic-ai/sdk"],
   ["rpc/convert/events.ts", "../../../gen/parley/v1/usage_pb.js"],
   ["rpc/run-agent.ts", "../runs/runs.ts"],

@@ -23,6 +23,7 @@ import { ToolRegistry } from "../../src/tools/registry.ts";
 import { createAnthropicUpstream } from "../../src/upstream/anthropic.ts";
 import type { RunInput } from "../support/runs.ts";
 import type { ScriptedTools } from "../support/scripted-tools.ts";
+import { silentObserver } from "../support/silent-observer.ts";
 
 /** The runs of one of several processes that share a store. */
 export interface Replica extends AsyncDisposable {
@@ -65,12 +66,19 @@ export function startReplica(
   const runs = new Runs({
     store,
     format: createRunFormat(prices),
-    loop: { upstream, retrier, prices, slots: new ToolSlots(), maxResultBytes: config.runs.resultBytes },
+    loop: {
+      upstream,
+      retrier,
+      prices,
+      slots: new ToolSlots(),
+      observer: silentObserver.loop,
+      maxResultBytes: config.runs.resultBytes,
+    },
+    observer: silentObserver.runs,
     retentionMs: config.runs.retention,
     actionTimeoutMs: config.runs.actionTimeout,
     maxActive,
     onFault: () => {},
-    onEnd: () => {},
   });
   const dependencies = {
     upstream,

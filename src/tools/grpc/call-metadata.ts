@@ -2,11 +2,15 @@ import { Code } from "@connectrpc/connect";
 import { Metadata } from "@grpc/grpc-js";
 import { type ToolContext, ToolError } from "../tool.ts";
 
-/** Headers that every call carries on where the request has them: they bind what belongs together in traces and logs. */
-const TRACE_HEADERS = ["traceparent", "tracestate", "x-request-id"];
+/** Every call carries it on where the request has it: it binds what belongs together in logs. */
+const REQUEST_ID = "x-request-id";
+
+/** Headers that hand a trace on. What the request has of them belongs to the span of the request. */
+const TRACE_HEADERS = ["traceparent", "tracestate"];
 
 /**
- * What a call carries besides its message: the headers of the request that are passed on, and for whom it is made.
+ * What all attempts of a call carry besides its message: the headers of the request that are passed on, and for whom it is
+ * made.
  *
  * @param forwarded names of further headers to pass on.
  * @throws {ToolError} when one of those cannot be passed on.
@@ -16,13 +20,11 @@ export function callMetadata(
   forwarded: readonly string[],
 ): Metadata {
   const metadata = new Metadata();
-  for (const name of TRACE_HEADERS) {
-    const value = caller.header(name);
-    if (value !== undefined && isLegal(value)) metadata.set(name, value);
-  }
+  const requestId = caller.header(REQUEST_ID);
+  if (requestId !== undefined && isLegal(requestId)) metadata.set(REQUEST_ID, requestId);
   for (const name of forwarded) {
     const value = caller.header(name);
-    if (value === undefined || TRACE_HEADERS.includes(name)) continue;
+    if (value === undefined || name === REQUEST_ID || TRACE_HEADERS.includes(name)) continue;
     if (name.endsWith("-bin")) {
       // In the request its bytes are in base64, and several values in one text.
       for (const part of value.split(",")) metadata.add(name, Buffer.from(part, "base64"));
@@ -39,6 +41,13 @@ export function callMetadata(
   metadata.set("x-parley-run-id", encoded(runId));
   metadata.set("x-parley-tool-use-id", encoded(toolUseId));
   return metadata;
+}
+
+/** The same, with the headers that hand on the trace of an attempt. */
+export function withTrace(metadata: Metadata, headers: Readonly<Record<string, string>>): Metadata {
+  const traced = metadata.clone();
+  for (const [name, value] of Object.entries(headers)) if (isLegal(value)) traced.set(name, value);
+  return traced;
 }
 
 /** What gRPC allows in values that are no bytes. */

@@ -1,11 +1,12 @@
 import { type DescMethod, type Message, toBinary } from "@bufbuild/protobuf";
 import { Code } from "@connectrpc/connect";
+import { status } from "@grpc/grpc-js";
 import type { GrpcServiceConfig } from "../../config/tools-schema.ts";
 import { MessageError, parseMessage } from "../../descriptors/message-json.ts";
 import { type Tool, type ToolContext, ToolError, type ToolResult } from "../tool.ts";
 import { AnswerReader } from "./answer-reader.ts";
 import { CallFailure, toToolError } from "./call-failure.ts";
-import { callMetadata } from "./call-metadata.ts";
+import { callMetadata, withTrace } from "./call-metadata.ts";
 import { collect } from "./collect.ts";
 import { callStream, callUnary, type OutgoingCall } from "./outgoing-call.ts";
 import { withRetries } from "./retries.ts";
@@ -23,15 +24,26 @@ export function createMethodTool(
   channel: ServiceChannel,
 ): Tool {
   const { responseBytes, forwardHeaders } = config;
-  const path = `/${method.parent.typeName}/${method.name}`;
+  const methodName = `${method.parent.typeName}/${method.name}`;
+  const path = `/${methodName}`;
   const isMutating = properties.sideEffect === "unknown";
   const isStream = method.methodKind === "server_streaming";
   const reader = new AnswerReader(method, types.registry, responseBytes, isMutating);
 
-  async function callOnce(outgoing: OutgoingCall, progress: (message: string) => void): Promise<ToolResult> {
+  async function callOnce(outgoing: OutgoingCall, { trace, progress }: ToolContext): Promise<ToolResult> {
     using lease = channel.lease();
-    if (!isStream) return { content: reader.text(await callUnary(lease.client, outgoing)) };
-    return collect(callStream(lease.client, outgoing), reader, responseBytes, progress);
+    const traced = trace.grpcRequest(methodName, config.target);
+    const call = { ...outgoing, metadata: withTrace(outgoing.metadata, traced.headers) };
+    let errorType: string | undefined;
+    try {
+      if (!isStream) return { content: reader.text(await callUnary(lease.client, call)) };
+      return await collect(callStream(lease.client, call), reader, responseBytes, progress);
+    } catch (error) {
+      errorType = errorTypeOf(error, call.signal);
+      throw error;
+    } finally {
+      traced.ended(errorType);
+    }
   }
 
   async function call(inputJson: string, context: ToolContext): Promise<ToolResult> {
@@ -39,7 +51,7 @@ export function createMethodTool(
     const metadata = callMetadata(context, forwardHeaders);
     const signal = AbortSignal.any([context.signal, channel.closing]);
     const attempt = () =>
-      callOnce({ path, request, metadata, signal, deadline: deadlineOf(context, isStream) }, context.progress);
+      callOnce({ path, request, metadata, signal, deadline: deadlineOf(context, isStream) }, context);
     try {
       return await (isMutating ? attempt() : withRetries(attempt, { signal, deadline: context.deadline }));
     } catch (error) {
@@ -57,6 +69,13 @@ export function createMethodTool(
   }
 
   return { ...properties, call };
+}
+
+/** The status of an attempt that failed, or the kind of the error. */
+function errorTypeOf(error: unknown, { aborted }: AbortSignal): string {
+  if (aborted) return status[status.CANCELLED];
+  if (error instanceof CallFailure) return status[error.status.code];
+  return error instanceof Error ? error.name : typeof error;
 }
 
 function encode(method: DescMethod, message: Message): Buffer {

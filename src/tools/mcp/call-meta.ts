@@ -1,14 +1,17 @@
 import { type Progress, TRACEPARENT_META_KEY, TRACESTATE_META_KEY } from "@modelcontextprotocol/client";
-import type { ToolCaller } from "../tool.ts";
 
 /** The most characters of what a server tells of its progress. */
 const MAX_PROGRESS_LENGTH = 1_000;
 
-/** What goes with a call besides its arguments: the trace that it is part of, as MCP has it since 2026-07-28. */
-export function callMeta(caller: ToolCaller): Record<string, string> {
+/**
+ * What goes with a call besides its arguments: the trace that it is part of, as MCP has it since 2026-07-28.
+ *
+ * @param headers the headers that hand the trace on.
+ */
+export function callMeta(headers: Readonly<Record<string, string>>): Record<string, string> {
   const meta: Record<string, string> = {};
   for (const key of [TRACEPARENT_META_KEY, TRACESTATE_META_KEY]) {
-    const value = caller.header(key);
+    const value = headers[key];
     if (value !== undefined) meta[key] = value;
   }
   return meta;

@@ -88,9 +88,11 @@ export class McpConnection implements AsyncDisposable {
   ): Promise<CallToolResult> {
     if (this.#isClosed) throw unavailable();
     this.#calls++;
+    const traced = context.trace.mcpRequest(name);
+    let errorType: string | undefined;
     try {
       return await this.#client.callTool(
-        { name, arguments: args, _meta: callMeta(context.caller) },
+        { name, arguments: args, _meta: callMeta(traced.headers) },
         {
           // Without its output schema: what a tool did is told, also where it does not keep to that.
           toolDefinition: { name, inputSchema: inputSchema as never },
@@ -99,7 +101,11 @@ export class McpConnection implements AsyncDisposable {
           onprogress: (progress) => context.progress(progressText(progress)),
         },
       );
+    } catch (error) {
+      errorType = context.signal.aborted ? "CANCELLED" : (error as Error).name;
+      throw error;
     } finally {
+      traced.ended(errorType);
       this.#calls--;
       if (this.#isRetired && this.#calls === 0) this.#idle.resolve();
     }

@@ -27,6 +27,7 @@ import { serviceDefinition } from "../../../src/demo/inventory/service-definitio
 import { loadImage } from "../../../src/descriptors/image.ts";
 import { createGrpcTools } from "../../../src/tools/grpc/grpc-tools.ts";
 import { type Tool, type ToolContext, ToolError, type ToolResult, type ToolSource } from "../../../src/tools/tool.ts";
+import { passedTrace } from "../../support/tool-trace.ts";
 
 /** The name that all methods of the tests begin with. */
 export const INVENTORY = "inventory.v1.InventoryService";
@@ -257,6 +258,7 @@ export function contextOf(options: ContextOptions = {}): TestContext {
     runId: "run_1",
     toolUseId: "toolu_1",
     caller: { name: caller, header: (name) => headers[name] },
+    trace: passedTrace(headers),
     progress: (message) => told.push(message),
     told,
   };

@@ -9,7 +9,8 @@ import {
   startMcpServer,
   textResult,
 } from "../../support/mcp-server.ts";
-import { startSource, toolContext } from "./source.ts";
+import { passedTrace } from "../../support/tool-trace.ts";
+import { startSource } from "./source.ts";
 
 /** What should end but does not fails. */
 const PATIENCE = { timeout: 30_000 };
@@ -155,10 +156,8 @@ for (const headers of traces) {
     await using server = await startMcpServer();
     await using source = startSource({ url: server.url });
     await source.listed();
-    const { caller } = toolContext({
-      caller: { name: "a", header: (name) => ({ ...headers, authorization: "secret" })[name] },
-    });
-    await source.call("work", {}, { caller });
+    const caller = { name: "a", header: (name: string) => ({ authorization: "secret" })[name] };
+    await source.call("work", {}, { caller, trace: passedTrace(headers) });
     const { params, text } = await server.message(({ method }) => method === "tools/call");
     const { progressToken, ...meta } = metaOf(params);
     assert.notEqual(progressToken, undefined);

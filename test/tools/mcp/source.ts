@@ -2,6 +2,7 @@ import { EventEmitter, on } from "node:events";
 import { type McpServerConfig, toolsSchema } from "../../../src/config/tools-schema.ts";
 import { createMcpTools, type McpProblem } from "../../../src/tools/mcp/mcp-tools.ts";
 import type { Tool, ToolContext, ToolResult, ToolSource } from "../../../src/tools/tool.ts";
+import { passedTrace } from "../../support/tool-trace.ts";
 
 /** An entry of the configuration. */
 export type McpSettings = Record<string, unknown> & { readonly name?: string };
@@ -73,6 +74,7 @@ export function toolContext(changes: Partial<ToolContext> = {}): ToolContext {
     runId: "run_1",
     toolUseId: "toolu_1",
     caller: { name: "anonymous", header: () => undefined },
+    trace: passedTrace(),
     progress() {},
     ...changes,
   };

@@ -1,0 +1,30 @@
+import type { CallObserver } from "../listen/dispatcher.ts";
+import type { CallRecord } from "../rpc/call.ts";
+
+/** Calls in progress, the oldest first. */
+export class ActiveCalls {
+  readonly #records = new Set<CallRecord>();
+
+  get size(): number {
+    return this.#records.size;
+  }
+
+  /** The same observer, whose calls are in progress from their start to their end. */
+  watch(observer: CallObserver): CallObserver {
+    return {
+      started: (record, headers, quiet) => {
+        this.#records.add(record);
+        observer.started(record, headers, quiet);
+      },
+      ended: (record, quiet) => {
+        this.#records.delete(record);
+        observer.ended(record, quiet);
+      },
+    };
+  }
+
+  /** The oldest of them. */
+  list(limit: number): readonly CallRecord[] {
+    return this.#records.values().take(limit).toArray();
+  }
+}

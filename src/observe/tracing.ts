@@ -1,0 +1,105 @@
+import type { IncomingHttpHeaders } from "node:http";
+import {
+  type Context,
+  ROOT_CONTEXT,
+  type Span,
+  type SpanContext,
+  type SpanOptions,
+  SpanStatusCode,
+  type TextMapGetter,
+  type TextMapPropagator,
+  type TextMapSetter,
+  type Tracer,
+  trace,
+} from "@opentelemetry/api";
+import { W3CTraceContextPropagator } from "@opentelemetry/core";
+import { attribute } from "./names.ts";
+import type { Telemetry } from "./telemetry.ts";
+
+/**
+ * Traces of calls. They go along explicitly, as contexts: what streams come from would lose the active one.
+ *
+ * When nothing is traced, a context still has the span of the caller, if it has told of one, so that tools are given it.
+ */
+export class Tracing {
+  readonly #tracer: Tracer | undefined;
+  readonly #propagator: TextMapPropagator;
+
+  constructor({ tracerProvider, propagator }: Pick<Telemetry, "tracerProvider" | "propagator">) {
+    this.#tracer = tracerProvider?.getTracer("parley");
+    this.#propagator = propagator;
+  }
+
+  /** The trace that a request is part of. Undefined: there is none, and none is begun. */
+  incoming(headers: IncomingHttpHeaders): Context | undefined {
+    const context = this.#propagator.extract(ROOT_CONTEXT, headers, headerGetter);
+    return context === ROOT_CONTEXT ? undefined : context;
+  }
+
+  /** Begins a span, and returns the context that has it. When nothing is traced, it is the parent. */
+  start(name: string, options: SpanOptions, parent: Context | undefined): Context | undefined {
+    if (this.#tracer === undefined) return parent;
+    const context = parent ?? ROOT_CONTEXT;
+    return trace.setSpan(context, this.#tracer.startSpan(name, options, context));
+  }
+
+  /** Headers that hand a trace on within the organisation, as the configuration has it. */
+  headers(context: Context | undefined): Record<string, string> {
+    return context === undefined ? {} : injected(this.#propagator, context);
+  }
+
+  /** Headers that hand a trace on to Claude: identifiers alone, and nothing when nothing is traced. */
+  headersForClaude(context: Context | undefined): Record<string, string> | undefined {
+    return this.#tracer === undefined || context === undefined ? undefined : injected(w3c, context);
+  }
+}
+
+/** The span of a context, if it is one that records what it is told. */
+export function recordingSpan(context: Context | undefined): Span | undefined {
+  const span = context === undefined ? undefined : trace.getSpan(context);
+  return span?.isRecording() ? span : undefined;
+}
+
+/** The identifiers of a context's span. */
+export function spanContextOf(context: Context | undefined): SpanContext | undefined {
+  return context === undefined ? undefined : trace.getSpanContext(context);
+}
+
+/** Says of a span that it failed, and ends it. `errorType` is undefined when it has not. */
+export function endSpan(span: Span, errorType: string | undefined): void {
+  if (errorType !== undefined) {
+    span.setAttribute(attribute.errorType, errorType);
+    span.setStatus({ code: SpanStatusCode.ERROR });
+  }
+  span.end();
+}
+
+/** For log lines. The span of somebody else is not told as one of ours. */
+export function traceFields(span: SpanContext | undefined): { trace_id?: string; span_id?: string | undefined } {
+  if (span === undefined) return {};
+  return { trace_id: span.traceId, span_id: span.isRemote ? undefined : span.spanId };
+}
+
+/** A time of `performance.now()` as spans have it: milliseconds since the epoch. */
+export function epochMs(time: number): number {
+  return Date.now() - performance.now() + time;
+}
+
+const w3c = new W3CTraceContextPropagator();
+
+function injected(propagator: TextMapPropagator, context: Context): Record<string, string> {
+  const headers: Record<string, string> = {};
+  propagator.inject(context, headers, headerSetter);
+  return headers;
+}
+
+const headerGetter: TextMapGetter<IncomingHttpHeaders> = {
+  keys: (headers) => Object.keys(headers),
+  get: (headers, name) => headers[name],
+};
+
+const headerSetter: TextMapSetter<Record<string, string>> = {
+  set(headers, name, value) {
+    headers[name.toLowerCase()] = value;
+  },
+};
