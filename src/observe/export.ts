@@ -73,9 +73,11 @@ export function startExport(
     async [Symbol.asyncDispose]() {
       const inTime = new AbortController();
       const flushed = Promise.allSettled([shutDown(tracerProvider), meterProvider.shutdown()]);
-      const late = setTimeout(FLUSH_MS, "late", { signal: inTime.signal }).catch(() => {});
-      if ((await Promise.race([flushed, late])) === "late") logger.warn("the last spans and metrics could not be sent");
+      const late = setTimeout(FLUSH_MS, undefined, { signal: inTime.signal }).catch(() => undefined);
+      const outcome = await Promise.race([flushed, late]);
       inTime.abort();
+      const isSent = outcome?.every(({ status }) => status === "fulfilled") ?? false;
+      if (!isSent) logger.warn("the last spans and metrics could not be sent");
       for (const place of [trace, metrics, propagation, context, diag]) place.disable();
     },
   };
