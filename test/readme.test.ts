@@ -6,6 +6,7 @@ import { describe, test } from "node:test";
 import { parse } from "yaml";
 import { NAMES } from "../src/config/environment.ts";
 import { fileSchema } from "../src/config/schema.ts";
+import { TELEMETRY_NAMES } from "../src/config/telemetry-environment.ts";
 import { parseScript } from "../src/simulator/script/format.ts";
 
 const root = join(import.meta.dirname, "..");
@@ -46,11 +47,26 @@ describe("the README", () => {
     assert.deepEqual([tools.grpc.length, tools.mcp.length], [1, 1]);
   });
 
+  test("shows prices as the file takes them", () => {
+    const { prices } = fileSchema.parse(parse(blocks("yaml").find((text) => text.startsWith("prices:")) ?? ""));
+    assert.equal(Object.keys(prices).length, 2);
+  });
+
   test("tells of every variable of the environment", () => {
     const simulator = readFileSync(join(root, "src/simulator/environment.ts"), "utf8").match(/\bSIMULATOR_\w+/g) ?? [];
     assert.ok(simulator.length > 0);
     const missing = [...NAMES, ...simulator].filter((name) => !readme.includes(`\`${name}\``));
     assert.deepEqual(missing, []);
+  });
+
+  test("tells of every variable of OpenTelemetry, by its name or by how it begins", () => {
+    const told = Array.from(readme.matchAll(/`(OTEL_\w+)(\*?)`/g), ([, name = "", star]) => ({ name, star }));
+    const isTold = (variable: string) =>
+      told.some(({ name, star }) => (star ? variable.startsWith(name) : variable === name));
+    assert.deepEqual(
+      TELEMETRY_NAMES.filter((name) => !isTold(name)),
+      [],
+    );
   });
 
   test("shows a script that the simulator takes", () => {

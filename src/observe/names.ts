@@ -8,7 +8,7 @@
 
 /** Attributes of spans and metrics. */
 export const attribute = {
-  /** What a call, a request or a tool failed with: in capitals our `ErrorInfo.reason`, otherwise Claude's own type. */
+  /** What a call, a request or a tool failed with: `ErrorInfo.reason`, a gRPC status, or `tool_error`. */
   errorType: "error.type",
   clientAddress: "client.address",
   serverAddress: "server.address",
