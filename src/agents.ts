@@ -1,7 +1,7 @@
 import { ToolSlots } from "./agent/tool-set.ts";
 import { type Config, ConfigError } from "./config/config.ts";
+import { logToolFault } from "./observe/call-log.ts";
 import type { Logger } from "./observe/logger.ts";
-import { traceFields } from "./observe/tracing.ts";
 import type { Observers } from "./observers.ts";
 import { createRunFormat } from "./rpc/convert/agent-events.ts";
 import type { AgentDependencies } from "./rpc/dependencies.ts";
@@ -57,7 +57,6 @@ export function createRuns(
     retentionMs: runs.retention,
     actionTimeoutMs: runs.actionTimeout,
     maxActive: runs.active,
-    onFault: ({ run, owner, span }, tool, fault) =>
-      logger.error({ run: run.id, ...traceFields(span), caller: owner, tool, err: fault }, "a tool has thrown"),
+    onFault: (record, tool, fault) => logToolFault(logger, record, tool, fault),
   });
 }

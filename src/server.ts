@@ -136,7 +136,7 @@ export async function createServer(config: Config, logger: Logger, overrides: Ov
   const calls = new ActiveCalls();
   const dispatcher = new Dispatcher({
     routes,
-    observer: calls.watch(observers.calls),
+    observer: calls.observe(observers.calls),
     allowedOrigins: serving.corsOrigins,
     deadlines: { defaultMs: config.defaultTimeout, maxMs: limits.timeout },
     requestTimeoutMs: limits.requestTime,

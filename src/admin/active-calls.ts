@@ -10,15 +10,15 @@ export class ActiveCalls {
   }
 
   /** The same observer, whose calls are in progress from their start to their end. */
-  watch(observer: CallObserver): CallObserver {
+  observe(observer: CallObserver): CallObserver {
     return {
-      started: (record, headers, quiet) => {
+      started: (record, headers) => {
         this.#records.add(record);
-        observer.started(record, headers, quiet);
+        observer.started(record, headers);
       },
-      ended: (record, quiet) => {
+      ended: (record) => {
         this.#records.delete(record);
-        observer.ended(record, quiet);
+        observer.ended(record);
       },
     };
   }

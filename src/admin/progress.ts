@@ -1,5 +1,5 @@
 import { timestampMs } from "@bufbuild/protobuf/wkt";
-import { RunState } from "../../gen/parley/v1/agent_service_pb.js";
+import { runFields } from "../observe/call-log.ts";
 import { spanContextOf } from "../observe/tracing.ts";
 import type { CallRecord } from "../rpc/call.ts";
 import type { RunRecord } from "../runs/run-record.ts";
@@ -48,23 +48,13 @@ function phaseOf({ settled, handledAt, run, turn, firstOutputAt }: CallRecord): 
 }
 
 function describeRun({ run, owner, span }: RunRecord, now: number): object {
-  const { usage } = run;
   return {
-    run: run.id,
+    ...runFields(run),
     trace_id: span?.traceId,
     caller: owner,
-    state: RunState[run.state],
     age_ms: run.createTime && now - timestampMs(run.createTime),
-    turns: run.turns,
-    tool_calls: run.toolCalls,
     last_sequence: run.lastSequence,
     pending_tools: run.pendingActions.map(({ name }) => name),
-    usage: usage && {
-      input: usage.inputTokens,
-      output: usage.outputTokens,
-      cache_read: usage.cacheReadInputTokens,
-      cache_write: usage.cacheCreationInputTokens,
-    },
     labels: Object.keys(run.labels).length > 0 ? run.labels : undefined,
   };
 }

@@ -1,7 +1,7 @@
 import type { Answer } from "../upstream/answer.ts";
 import type { StreamEvent } from "../upstream/stream-event.ts";
 import { LinkedAbort } from "./linked-abort.ts";
-import { type TurnDependencies, type TurnLimits, type TurnProgress, type TurnRequest, turn } from "./turn.ts";
+import { type TurnContext, type TurnDependencies, type TurnProgress, type TurnRequest, turn } from "./turn.ts";
 
 /** The time of a turn was up before Claude had begun its answer. */
 export class OutOfTime extends Error {
@@ -18,7 +18,7 @@ export async function* turnInTime(
   request: TurnRequest,
   progress: TurnProgress,
   dependencies: TurnDependencies,
-  { signal, deadline, origin }: TurnLimits,
+  { signal, deadline, origin }: TurnContext,
 ): AsyncGenerator<readonly StreamEvent[], void> {
   let isUp = false;
   using limit = new LinkedAbort(signal, deadline, () => {
@@ -29,7 +29,10 @@ export async function* turnInTime(
     const limits = { signal: limit.signal, deadline, origin };
     for await (const batch of await turn(request, progress, dependencies, limits)) {
       yield batch;
-      if (isUp && !isWriting(progress.answer)) throw new OutOfTime();
+      if (!isUp || isWriting(progress.answer)) continue;
+      // So that those who watch the request know why it is cut.
+      limit.abort(new OutOfTime());
+      limit.signal.throwIfAborted();
     }
   } catch (error) {
     if (limit.signal.aborted && !signal.aborted) throw limit.signal.reason;

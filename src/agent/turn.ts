@@ -21,7 +21,8 @@ export interface TurnDependencies {
   readonly retrier: Retrier;
 }
 
-export interface TurnLimits extends RetryLimits {
+/** Whom a turn is made for, and until when. */
+export interface TurnContext extends RetryLimits {
   readonly origin: RequestOrigin;
 }
 
@@ -51,11 +52,11 @@ export async function turn(
   request: TurnRequest,
   progress: TurnProgress,
   { upstream, retrier }: TurnDependencies,
-  limits: TurnLimits,
+  limits: TurnContext,
 ): Promise<MessageStream> {
   let firstFailure: unknown;
   let after: FailedAttempt | undefined;
-  progress.requestedAt ??= performance.now();
+  progress.requestedAt = performance.now();
   for (const model of [request.params.model, ...request.fallbackModels]) {
     const params = { ...request.params, model };
     for (let attempt = 1; ; attempt++) {
@@ -86,7 +87,7 @@ async function begin(
   { params, betas, omitContent }: TurnRequest,
   progress: TurnProgress,
   upstream: Upstream,
-  { signal, deadline, origin }: TurnLimits,
+  { signal, deadline, origin }: TurnContext,
   after: FailedAttempt | undefined,
 ): Promise<MessageStream> {
   const stream = await upstream.streamMessage(params, { signal, deadline, betas, omitContent, origin, after });

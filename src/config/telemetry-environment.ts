@@ -1,6 +1,6 @@
 import manifest from "../../package.json" with { type: "json" };
 
-export const OTLP_PROTOCOLS = ["grpc", "http/protobuf", "http/json"] as const;
+const OTLP_PROTOCOLS = ["grpc", "http/protobuf", "http/json"] as const;
 export type OtlpProtocol = (typeof OTLP_PROTOCOLS)[number];
 
 /** What the `OTEL_*` variables ask for. What is not here, the SDK of OpenTelemetry reads itself. */

@@ -62,7 +62,7 @@ export async function listenAdmin(options: AdminListenerOptions): Promise<AdminL
       const endpoint = endpoints.get(path) ?? (() => notFound);
       reply = await endpoint({ method, query: new URLSearchParams(query), signal: gone.signal });
     } catch {
-      reply = { status: 500, body: "this cannot be told\n" };
+      reply = { status: 500, body: "internal error\n" };
     }
     await send(reply, request, response);
   });

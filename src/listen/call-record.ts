@@ -14,11 +14,17 @@ export interface Peer {
 }
 
 /** The record of a call that has just come in. */
-export function newCallRecord(method: string, protocol: string, peer: Peer, headers: IncomingHttpHeaders): CallRecord {
+export function newCallRecord(
+  { name: method, quiet }: { readonly name: string; readonly quiet: boolean },
+  protocol: string,
+  peer: Peer,
+  headers: IncomingHttpHeaders,
+): CallRecord {
   return {
     id: callId(headers["x-request-id"]),
     method,
     protocol,
+    quiet,
     peer: peer.address,
     caller: peer.caller,
     startedAt: performance.now(),

@@ -17,9 +17,9 @@ import { writeUnknownMethod } from "./unknown-method.ts";
 
 /** Is told of every call that comes in, also of those that never come to an RPC. */
 export interface CallObserver {
-  started(record: CallRecord, headers: IncomingHttpHeaders, quiet: boolean): void;
+  started(record: CallRecord, headers: IncomingHttpHeaders): void;
   /** The caller has the answer, or is gone, and the handler has come to its end. */
-  ended(record: CallRecord, quiet: boolean): void;
+  ended(record: CallRecord): void;
 }
 
 export interface DispatcherOptions {
@@ -31,6 +31,9 @@ export interface DispatcherOptions {
   /** How long the body of a request may take to arrive, in milliseconds. */
   readonly requestTimeoutMs: number;
 }
+
+/** What calls are for that come to no RPC. */
+const UNKNOWN = { name: "unknown", quiet: false };
 
 /** Brings each request to its RPC, and each call to the observer. */
 export class Dispatcher {
@@ -48,11 +51,11 @@ export class Dispatcher {
     const route = routes.get(pathOf(headers[":path"] as string | undefined));
     if (route?.grpc === undefined || stream.session === undefined) return false;
     try {
-      const record = newCallRecord(route.name, "grpc", this.#peerOf(stream.session), headers);
+      const record = newCallRecord(route, "grpc", this.#peerOf(stream.session), headers);
       // The stream closes by itself after an error.
       stream.on("error", () => {});
-      observer.started(record, headers, route.quiet);
-      stream.once("close", () => void ended(record, wasWritten(stream), route.quiet, observer));
+      observer.started(record, headers);
+      stream.once("close", () => void ended(record, wasWritten(stream), observer));
       route.grpc({
         stream,
         headers,
@@ -99,12 +102,12 @@ export class Dispatcher {
     }
     const sse = route?.sse !== undefined && wantsSse(headers) ? route.sse : undefined;
     const protocol = sse === undefined ? protocolOf(headers) : "sse";
-    const record = newCallRecord(route?.name ?? "unknown", protocol, peerOf(request.socket), headers);
-    observer.started(record, headers, route?.quiet ?? false);
+    const record = newCallRecord(route ?? UNKNOWN, protocol, peerOf(request.socket), headers);
+    observer.started(record, headers);
     onceClosed(request, response, () => {
       const written = stream === undefined ? response.writableFinished : wasWritten(stream);
       const unknownCode = response.statusCode === 400 ? Code.InvalidArgument : Code.Unknown;
-      void ended(record, written, route?.quiet ?? false, observer, unknownCode);
+      void ended(record, written, observer, unknownCode);
     });
     response.setHeader("x-request-id", record.id);
     if (!route?.unlimited) {
@@ -163,7 +166,6 @@ function wasWritten(stream: ServerHttp2Stream): boolean {
 async function ended(
   record: CallRecord,
   written: boolean,
-  quiet: boolean,
   observer: CallObserver,
   unknownCode = Code.Unknown,
 ): Promise<void> {
@@ -171,5 +173,5 @@ async function ended(
   // An answer that was not written to its end did not reach the caller, however well the handler did.
   if (!written && (record.code ?? 0) === 0) record.code = Code.Canceled;
   record.code ??= unknownCode;
-  observer.ended(record, quiet);
+  observer.ended(record);
 }

@@ -53,6 +53,7 @@ export async function runMethod(
         if (isUnary(method)) out.send(await method.handle(input, call));
         else await method.handle(input, call, out);
       } finally {
+        // Before the call counts as settled: then its observer reads both.
         call.record.messagesSent = out.sent;
         call.record.handledAt = performance.now();
       }

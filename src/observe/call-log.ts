@@ -1,6 +1,5 @@
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { Code } from "@connectrpc/connect";
-import type { SpanContext } from "@opentelemetry/api";
 import type { Logger } from "pino";
 import { BudgetKind, type Run, RunState } from "../../gen/parley/v1/agent_service_pb.js";
 import type { Usage } from "../../gen/parley/v1/usage_pb.js";
@@ -8,17 +7,15 @@ import { failureOf } from "../errors/connect-error.ts";
 import { isTelling } from "../errors/failure.ts";
 import type { CallRecord } from "../rpc/call.ts";
 import { usageOf } from "../rpc/convert/response.ts";
-import { statusName } from "./status-name.ts";
+import type { RunRecord } from "../runs/run-record.ts";
+import { isFault, statusName } from "./status.ts";
 import { spanContextOf, traceFields } from "./tracing.ts";
-
-/** Codes that tell of a fault in Parley or behind it, not in the request. */
-const FAULTS = new Set<number>([Code.Unknown, Code.Internal, Code.Unavailable, Code.DataLoss]);
 
 /**
  * Writes one line a call, and one more at level error when it raises an alert. They hold no prompt, no answer, no token
  * and no key.
  */
-export function logCall(logger: Logger, record: CallRecord, quiet: boolean): void {
+export function logCall(logger: Logger, record: CallRecord): void {
   const span = spanContextOf(record.trace);
   if (record.alert !== undefined) {
     logger.error(
@@ -27,7 +24,7 @@ export function logCall(logger: Logger, record: CallRecord, quiet: boolean): voi
     );
   }
   const code = record.code ?? Code.Unknown;
-  const level = FAULTS.has(code) ? "warn" : quiet ? "debug" : "info";
+  const level = isFault(code) ? "warn" : record.quiet ? "debug" : "info";
   if (!logger.isLevelEnabled(level)) return;
   const { turn } = record;
   logger[level](
@@ -57,17 +54,18 @@ export function logCall(logger: Logger, record: CallRecord, quiet: boolean): voi
 }
 
 /** Writes one line for a run that has ended, and one more at level error when it raises an alert. */
-export function logRun(logger: Logger, { run, owner, failure, span }: EndedRun): void {
+export function logRun(logger: Logger, { run, owner, failure, span, callId }: RunRecord): void {
   const told = failure === undefined ? undefined : failureOf(failure);
   if (told?.alert !== undefined) {
     logger.error(
-      { run: run.id, ...traceFields(span), caller: owner, alert: told.alert, reason: told.reason },
+      { run: run.id, call: callId, ...traceFields(span), caller: owner, alert: told.alert, reason: told.reason },
       "the operator must act",
     );
   }
-  logger[FAULTS.has(told?.code ?? 0) ? "warn" : "info"](
+  logger[isFault(told?.code ?? 0) ? "warn" : "info"](
     {
       ...runFields(run),
+      call: callId,
       ...traceFields(span),
       caller: owner,
       reason: told?.reason,
@@ -80,17 +78,21 @@ export function logRun(logger: Logger, { run, owner, failure, span }: EndedRun):
   );
 }
 
-/** What is known of a run that has ended. */
-export interface EndedRun {
-  readonly run: Run;
-  readonly owner: string;
-  /** What it failed with. Undefined: it did not. */
-  readonly failure: unknown;
-  /** The span of its latest work. */
-  readonly span?: SpanContext | undefined;
+/** Writes that a tool threw what it should not have. */
+export function logToolFault(
+  logger: Logger,
+  { run, owner, span, callId }: RunRecord,
+  tool: string,
+  fault: unknown,
+): void {
+  logger.error(
+    { run: run.id, call: callId, ...traceFields(span), caller: owner, tool, err: fault },
+    "a tool has thrown",
+  );
 }
 
-function runFields({ id, state, turns, toolCalls, usage }: Run) {
+/** What a line tells of a run. */
+export function runFields({ id, state, turns, toolCalls, usage }: Run) {
   return {
     run: id,
     state: RunState[state],

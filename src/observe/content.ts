@@ -1,98 +1,118 @@
 import type { Attributes } from "@opentelemetry/api";
 import type { ToolCall, ToolOutcome } from "../agent/tool-call.ts";
-import type { Answer } from "../upstream/answer.ts";
-import { restoreRawJson } from "../upstream/raw-json.ts";
+import type { Answer, Members } from "../upstream/answer.ts";
+import { RawJson } from "../upstream/raw-json.ts";
 import type { Upstream } from "../upstream/upstream.ts";
 import { attribute } from "./names.ts";
 
-/** The most characters of one text, and of all messages of a request together: collectors refuse spans that are too large. */
+/** The most characters of one text, and of all texts of an attribute together: collectors refuse spans that are too large. */
 const MAX_TEXT_LENGTH = 16 * 1024;
-const MAX_MESSAGES_LENGTH = 64 * 1024;
+const MAX_LENGTH = 64 * 1024;
+/** How many characters a part counts for besides its texts. */
+const PART_LENGTH = 64;
 
 /** A block of Claude's, of whatever kind. */
 interface Block {
-  readonly type?: string;
+  readonly type?: unknown;
   readonly [name: string]: unknown;
 }
 
 /** What Claude is asked, in the form of the conventions. Of long histories only the end. */
-export function requestContent(params: Parameters<Upstream["streamMessage"]>[0]): Attributes {
-  const { system, messages } = plain({ system: params.system, messages: params.messages }) as {
-    readonly system?: unknown;
-    readonly messages: readonly { readonly role: string; readonly content: unknown }[];
-  };
-  const kept: string[] = [];
-  let length = 0;
+export function requestContent({ system, messages }: Parameters<Upstream["streamMessage"]>[0]): Attributes {
+  const room = new Room();
+  const kept: object[] = [];
   for (const { role, content } of messages.toReversed()) {
-    const text = JSON.stringify({ role, parts: partsOf(content) });
-    length += text.length;
-    if (length > MAX_MESSAGES_LENGTH && kept.length > 0) break;
-    kept.unshift(text);
+    if (room.isFull) break;
+    kept.unshift({ role, parts: partsOf(content, room) });
   }
   return {
-    [attribute.inputMessages]: `[${kept.join(",")}]`,
-    ...(system !== undefined && { [attribute.systemInstructions]: JSON.stringify(partsOf(system)) }),
+    [attribute.inputMessages]: JSON.stringify(kept),
+    ...(system !== undefined && { [attribute.systemInstructions]: JSON.stringify(partsOf(system, new Room())) }),
   };
 }
 
 /** What Claude has answered, also when it is not complete. */
-export function answerContent(answer: Answer): Attributes {
-  const parts = answer.blocks.map((block) => {
-    const text = `{${[...block].map(([name, value]) => `${JSON.stringify(name)}:${value}`).join(",")}}`;
-    return partOf(parsed(text) as Block);
-  });
+export function answerContent({ blocks }: Answer): Attributes {
+  const parts = partsOf(blocks.map(blockOf), new Room());
   return { [attribute.outputMessages]: JSON.stringify([{ role: "assistant", parts }]) };
 }
 
 /** What a tool was given. */
 export function callContent({ inputJson }: ToolCall): Attributes {
-  return { [attribute.toolArguments]: cut(inputJson) };
+  return { [attribute.toolArguments]: new Room().take(inputJson) };
 }
 
 /** What it returned. */
-export function resultContent({ result }: ToolOutcome): Attributes {
-  const { content } = result;
-  return {
-    [attribute.toolResult]: typeof content === "string" ? cut(content) : JSON.stringify(partsOf(plain(content))),
-  };
+export function resultContent({ result: { content } }: ToolOutcome): Attributes {
+  const room = new Room();
+  const told = typeof content === "string" ? room.take(content) : JSON.stringify(partsOf(content, room));
+  return { [attribute.toolResult]: told };
 }
 
-function partsOf(content: unknown): readonly object[] {
-  if (typeof content === "string") return [{ type: "text", content: cut(content) }];
-  return Array.isArray(content) ? content.map((block: Block) => partOf(block)) : [];
+/** The input of a tool call may be cut short, and then is no JSON. */
+function blockOf(members: Members): Block {
+  return Object.fromEntries(
+    Array.from(members, ([name, text]) => [name, name === "input" ? new RawJson(text) : JSON.parse(text)]),
+  );
 }
 
-function partOf(block: Block): object {
+function partsOf(content: unknown, room: Room): readonly object[] {
+  const value = content instanceof RawJson ? (JSON.parse(content.text) as unknown) : content;
+  if (typeof value === "string") return [partOf({ type: "text", text: value }, room)];
+  const parts: object[] = [];
+  for (const block of Array.isArray(value) ? value : []) {
+    if (room.isFull) break;
+    parts.push(partOf(block, room));
+  }
+  return parts;
+}
+
+function partOf(value: unknown, room: Room): object {
+  const block = Object(value instanceof RawJson ? JSON.parse(value.text) : value) as Block;
+  room.takePart();
   switch (block.type) {
     case "text":
-      return { type: "text", content: cut(block.text) };
+      return { type: "text", content: room.take(block.text) };
     case "thinking":
-      return { type: "reasoning", content: cut(block.thinking) };
+      return { type: "reasoning", content: room.take(block.thinking) };
     case "tool_use":
-      return { type: "tool_call", id: block.id, name: block.name, arguments: cut(JSON.stringify(block.input)) };
+      return {
+        type: "tool_call",
+        id: room.take(block.id),
+        name: room.take(block.name),
+        arguments: room.take(block.input instanceof RawJson ? block.input.text : JSON.stringify(block.input)),
+      };
     case "tool_result":
-      return { type: "tool_call_response", id: block.tool_use_id, response: cut(JSON.stringify(block.content)) };
+      return {
+        type: "tool_call_response",
+        id: room.take(block.tool_use_id),
+        response: partsOf(block.content, room),
+      };
     default:
       // Images and documents are too large for a span.
-      return { type: block.type };
+      return { type: room.take(block.type) };
   }
 }
 
-/** A value without the parts that are carried as text. */
-function plain(value: unknown): unknown {
-  return parsed(restoreRawJson(JSON.stringify(value) ?? "null"));
-}
+/** How much more an attribute may hold. */
+class Room {
+  #left = MAX_LENGTH;
 
-/** The input of a tool call that was cut is no JSON. */
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return { type: "incomplete" };
+  get isFull(): boolean {
+    return this.#left <= 0;
   }
-}
 
-function cut(value: unknown): string {
-  const text = typeof value === "string" ? value : "";
-  return text.length <= MAX_TEXT_LENGTH ? text : `${text.slice(0, MAX_TEXT_LENGTH).toWellFormed()}…`;
+  takePart(): void {
+    this.#left -= PART_LENGTH;
+  }
+
+  /** As much of a text as there is room for. Of anything else nothing. */
+  take(value: unknown): string {
+    const text = typeof value === "string" ? value : "";
+    const length = Math.max(0, Math.min(text.length, MAX_TEXT_LENGTH, this.#left));
+    this.#left -= length;
+    // A copy: otherwise it would hold on to the whole text until it is sent. Halves of characters are replaced.
+    const taken = Buffer.from(text.slice(0, length)).toString();
+    return length === text.length ? taken : `${taken}…`;
+  }
 }

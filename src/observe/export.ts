@@ -53,7 +53,7 @@ export function startExport(
     logLevel: diagnostics,
     resourceAttributes: { "service.name": serviceName, "service.version": serviceVersion },
     metricReaders: readers,
-    // Undefined: that of the environment. Logs go to standard output.
+    // Without processors of ours, the SDK makes those that the environment asks for. Logs are never exported.
     ...(!traces && { spanProcessors: [] }),
     logRecordProcessors: [],
   });

@@ -7,7 +7,7 @@ import type { Instruments } from "./instruments.ts";
 import type { LabelValues } from "./label-values.ts";
 import type { Logger } from "./logger.ts";
 import { attribute, spanEvent } from "./names.ts";
-import { isServerFault, statusName } from "./status-name.ts";
+import { isServerFault, statusName } from "./status.ts";
 import { epochMs, recordingSpan, type Tracing } from "./tracing.ts";
 import { usageAttributes } from "./usage.ts";
 
@@ -22,17 +22,17 @@ export interface ObservedCallsOptions {
 /** Observes calls: the server's span, metrics, and the line in the log. Probes have no span. */
 export function observeCalls({ instruments, tracing, logger, reasons }: ObservedCallsOptions): CallObserver {
   return {
-    started(record, headers, quiet) {
-      instruments.rpcActive.add(1, { [attribute.rpcMethod]: record.method });
+    started(record, headers) {
+      instruments.rpc(record.method).active.add(1);
       const incoming = tracing.incoming(headers);
-      record.trace = quiet
+      record.trace = record.quiet
         ? incoming
         : tracing.start(record.method, { kind: SpanKind.SERVER, attributes: attributesOf(record) }, incoming);
     },
-    ended(record, quiet) {
+    ended(record) {
       measure(record, instruments, reasons);
       endSpan(record);
-      logCall(logger, record, quiet);
+      logCall(logger, record);
     },
   };
 }
@@ -55,25 +55,27 @@ function rpcSystem(protocol: string): string {
 
 function measure(record: CallRecord, instruments: Instruments, reasons: LabelValues): void {
   const { startedAt, firstOutputAt, turn, handledAt, reason, alert } = record;
-  const method = { [attribute.rpcMethod]: record.method };
-  const status = { ...method, [attribute.rpcStatus]: statusName(record.code ?? 2) };
-  const labels = { ...status, [attribute.rpcSystem]: rpcSystem(record.protocol) };
-  instruments.rpcActive.add(-1, method);
-  instruments.rpcDuration.record((performance.now() - startedAt) / 1_000, labels);
-  if (firstOutputAt !== undefined) instruments.rpcFirstMessage.record((firstOutputAt - startedAt) / 1_000, method);
+  const { labels, active, received, sent } = instruments.rpc(record.method);
+  const status = statusName(record.code ?? 2);
+  active.add(-1);
+  instruments.rpcDuration.record((performance.now() - startedAt) / 1_000, {
+    [attribute.rpcMethod]: record.method,
+    [attribute.rpcStatus]: status,
+    [attribute.rpcSystem]: rpcSystem(record.protocol),
+  });
+  if (firstOutputAt !== undefined) instruments.rpcFirstMessage.record((firstOutputAt - startedAt) / 1_000, labels);
   // It ran, so its one message had come.
-  if (record.settled !== undefined) instruments.rpcMessages.add(1, { ...method, [attribute.direction]: "received" });
-  if (record.messagesSent) {
-    instruments.rpcMessages.add(record.messagesSent, { ...method, [attribute.direction]: "sent" });
-  }
+  if (record.settled !== undefined) received.add(1);
+  if (record.messagesSent) sent.add(record.messagesSent);
   if (turn?.requestedAt !== undefined && turn.answeredAt !== undefined && handledAt !== undefined) {
     const overhead = turn.requestedAt - startedAt + (handledAt - turn.answeredAt);
-    instruments.rpcOverhead.record(overhead / 1_000, method);
+    instruments.rpcOverhead.record(overhead / 1_000, labels);
   }
   if (record.code !== 0) {
     instruments.rpcErrors.add(1, {
-      ...status,
-      [attribute.errorType]: reasons.admit(reason ?? statusName(record.code ?? 2)),
+      [attribute.rpcMethod]: record.method,
+      [attribute.rpcStatus]: status,
+      [attribute.errorType]: reasons.admit(reason ?? status),
     });
   }
   if (alert !== undefined) instruments.alerts.add(1, { [attribute.alert]: alert });
@@ -88,11 +90,11 @@ function endSpan(record: CallRecord): void {
   if (handledAt !== undefined) span.addEvent(spanEvent.lastMessage, undefined, epochMs(handledAt));
   span.setAttributes({
     [attribute.rpcStatus]: statusName(code),
-    ...(code !== 0 && { [attribute.errorType]: reason ?? statusName(code) }),
-    ...(turn !== undefined && { [attribute.attempts]: turn.attempts }),
-    ...(turn?.answer.begun && usageAttributes(usageOf(turn.answer))),
-    ...(run !== undefined && { [attribute.runId]: run.id }),
+    [attribute.errorType]: code === 0 ? undefined : (reason ?? statusName(code)),
+    [attribute.attempts]: turn?.attempts,
+    [attribute.runId]: run?.id,
   });
+  if (turn?.answer.begun) span.setAttributes(usageAttributes(usageOf(turn.answer)));
   if (linkedSpan !== undefined) span.addLink({ context: linkedSpan });
   // Of other codes it is the caller who is at fault, or who wished so.
   if (isServerFault(code)) span.setStatus({ code: SpanStatusCode.ERROR });

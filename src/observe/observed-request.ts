@@ -5,7 +5,7 @@ import { abortCause } from "../errors/abort-cause.ts";
 import { failureOf } from "../errors/connect-error.ts";
 import { usageOf } from "../rpc/convert/response.ts";
 import type { Answer } from "../upstream/answer.ts";
-import type { MessageStream, StreamWatcher } from "../upstream/message-stream.ts";
+import type { MessageStream, StreamObserver } from "../upstream/message-stream.ts";
 import { parseValid } from "../upstream/raw-json.ts";
 import type { StreamEvent } from "../upstream/stream-event.ts";
 import type { FailedAttempt, Upstream, UpstreamOptions } from "../upstream/upstream.ts";
@@ -64,8 +64,8 @@ export class ObservedRequest {
           [attribute.provider]: "anthropic",
           [attribute.serverAddress]: server.hostname,
           [attribute.serverPort]: Number(server.port) || (server.protocol === "http:" ? 80 : 443),
-          ...(model !== undefined && { [attribute.requestModel]: model }),
-          ...(after !== undefined && { [attribute.resendCount]: after.attempt }),
+          [attribute.requestModel]: model,
+          [attribute.resendCount]: after?.attempt,
           ...attributes,
         },
       },
@@ -119,18 +119,19 @@ export class ObservedRequest {
 }
 
 /** A request for an answer. */
-export class ObservedAnswer extends ObservedRequest implements StreamWatcher {
+export class ObservedAnswer extends ObservedRequest implements StreamObserver {
   readonly #params: AnswerParams;
   #answer: Answer | undefined;
   #firstChunkAt: number | undefined;
   #lastChunkAt = 0;
+  #chunkLabels: Attributes = {};
 
   constructor(params: AnswerParams, callOptions: UpstreamOptions, options: ObservedRequestOptions) {
     const effort = params.output_config?.effort;
     super({ operation: "chat", model: params.model }, callOptions, options, {
       [attribute.requestMaxTokens]: params.max_tokens,
       [attribute.requestStream]: true,
-      ...(typeof effort === "string" && { [attribute.requestEffort]: effort }),
+      [attribute.requestEffort]: typeof effort === "string" ? effort : undefined,
     });
     this.#params = params;
   }
@@ -138,7 +139,7 @@ export class ObservedAnswer extends ObservedRequest implements StreamWatcher {
   /** Follows the answer, whose header is there. */
   watch(stream: MessageStream): void {
     this.#answer = stream.answer;
-    stream.watcher = this;
+    stream.observer = this;
   }
 
   received(batch: readonly StreamEvent[]): void {
@@ -146,16 +147,12 @@ export class ObservedAnswer extends ObservedRequest implements StreamWatcher {
     if (this.#firstChunkAt === undefined && batch.length === 1 && batch[0]?.event.type === "message_start") return;
     const now = performance.now();
     const { instruments, models } = this.options;
-    const { model } = this.#params;
     if (this.#firstChunkAt === undefined) {
       this.#firstChunkAt = now;
-      instruments.claudeFirstChunk.record((now - this.startedAt) / 1_000, {
-        [attribute.requestModel]: models.admit(model),
-      });
+      this.#chunkLabels = { [attribute.requestModel]: models.admit(this.#params.model) };
+      instruments.claudeFirstChunk.record((now - this.startedAt) / 1_000, this.#chunkLabels);
     } else {
-      instruments.claudeChunkGap.record((now - this.#lastChunkAt) / 1_000, {
-        [attribute.requestModel]: this.modelLabel,
-      });
+      instruments.claudeChunkGap.record((now - this.#lastChunkAt) / 1_000, this.#chunkLabels);
     }
     this.#lastChunkAt = now;
   }
@@ -174,7 +171,7 @@ export class ObservedAnswer extends ObservedRequest implements StreamWatcher {
         span.addEvent(spanEvent.lastChunk, undefined, epochMs(this.#lastChunkAt));
         span.setAttribute(attribute.timeToFirstChunk, (this.#firstChunkAt - this.startedAt) / 1_000);
       }
-      if (answer?.begun) span.setAttributes(answerAttributes(answer));
+      if (answer?.begun) span.setAttributes(answerAttributes(answer)).setAttributes(usageAttributes(usageOf(answer)));
       if (this.options.captureContent) {
         span.setAttributes(requestContent(this.#params));
         if (answer?.begun) span.setAttributes(answerContent(answer));
@@ -185,19 +182,21 @@ export class ObservedAnswer extends ObservedRequest implements StreamWatcher {
 
   #account(answer: Answer, isComplete: boolean): void {
     const { instruments, prices, callers, stopReasons } = this.options;
-    const model = { [attribute.requestModel]: this.modelLabel };
-    const labels = { ...model, [attribute.caller]: callers.admit(this.callOptions.origin.caller) };
+    const model = this.modelLabel;
+    const used = instruments.used(model)(callers.admit(this.callOptions.origin.caller));
     const usage = usageOf(answer, prices);
-    instruments.inputTokens.add(allInputTokens(usage), labels);
-    instruments.outputTokens.add(usage.outputTokens, labels);
-    instruments.cacheReadTokens.add(usage.cacheReadInputTokens, labels);
-    instruments.cacheWriteTokens.add(usage.cacheCreationInputTokens, labels);
-    if (usage.thinkingTokens !== undefined) instruments.thinkingTokens.add(usage.thinkingTokens, labels);
+    used.input.add(allInputTokens(usage));
+    used.output.add(usage.outputTokens);
+    used.cacheRead.add(usage.cacheReadInputTokens);
+    used.cacheWrite.add(usage.cacheCreationInputTokens);
+    if (usage.thinkingTokens !== undefined) used.thinking.add(usage.thinkingTokens);
     const cost = costOf(answer, this.#params.model, usage, prices);
-    if (cost === undefined) instruments.unpriced.add(1, model);
-    else instruments.cost.add(cost / 1e6, labels);
-    if (!isComplete) return;
-    instruments.claudeAnswers.add(1, { ...model, [attribute.finishReasons]: stopReasons.admit(stopReasonOf(answer)) });
+    if (cost === undefined) instruments.unpriced(model).add(1);
+    else used.cost.add(cost / 1e6);
+    if (isComplete)
+      instruments
+        .answers(model)(stopReasons.admit(stopReasonOf(answer)))
+        .add(1);
   }
 }
 
@@ -209,12 +208,13 @@ function costOf(answer: Answer, asked: string, { costMicrosUsd }: Usage, prices:
 }
 
 function answerAttributes(answer: Answer): Attributes {
+  const stopReason = stopReasonOf(answer);
   return {
     [attribute.responseId]: textOf(answer, "id"),
     [attribute.responseModel]: textOf(answer, "model"),
-    ...(answer.requestId !== undefined && { [attribute.claudeRequestId]: answer.requestId }),
-    ...(answer.message.get("stop_reason") !== undefined && { [attribute.finishReasons]: [stopReasonOf(answer)] }),
-    ...usageAttributes(usageOf(answer)),
+    [attribute.claudeRequestId]: answer.requestId,
+    // Until it stops, Claude's own is null.
+    [attribute.finishReasons]: stopReason === "" ? undefined : [stopReason],
   };
 }
 

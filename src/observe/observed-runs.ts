@@ -7,6 +7,7 @@ import {
 } from "@opentelemetry/api";
 import { BudgetKind, RunState } from "../../gen/parley/v1/agent_service_pb.js";
 import type { LoopObserver, ObservedToolCall, ObservedTurn } from "../agent/loop-observer.ts";
+import { OutOfTime } from "../agent/time-limit.ts";
 import type { ToolCall } from "../agent/tool-call.ts";
 import { failureOf } from "../errors/connect-error.ts";
 import { usageOf } from "../rpc/convert/response.ts";
@@ -18,7 +19,7 @@ import { callContent, resultContent } from "./content.ts";
 import type { Instruments } from "./instruments.ts";
 import type { LabelValues } from "./label-values.ts";
 import { attribute } from "./names.ts";
-import { statusName } from "./status-name.ts";
+import { statusName } from "./status.ts";
 import { endSpan, recordingSpan, spanContextOf, type Tracing } from "./tracing.ts";
 import { usageAttributes } from "./usage.ts";
 
@@ -111,9 +112,14 @@ function turnStarted(number: number, origin: RequestOrigin, { tracing }: Observe
       const span = recordingSpan(trace);
       if (span === undefined) return;
       if (answer.begun) span.setAttributes(usageAttributes(usageOf(answer)));
-      endSpan(span, error === undefined ? undefined : failureOf(error).reason);
+      endSpan(span, error === undefined ? undefined : turnError(error));
     },
   };
+}
+
+/** A turn that was cut in favour of the last one has not failed by a fault of ours. */
+function turnError(error: unknown): string {
+  return error instanceof OutOfTime ? "DEADLINE_EXCEEDED" : failureOf(error).reason;
 }
 
 function toolCallStarted(

@@ -24,7 +24,7 @@ export interface Telemetry extends AsyncDisposable {
  */
 export async function startTelemetry(settings: TelemetrySettings, logger: Logger): Promise<Telemetry> {
   if (!settings.traces && settings.otlpMetrics === undefined) return startLocalTelemetry();
-  // It is large, and most processes that tests start do without it.
+  // It is large: whoever sends nothing need not wait for it to be loaded, nor have it in memory.
   const { startExport } = await import("./export.ts");
   const reader = createPrometheusReader();
   return { ...startExport(settings, reader, logger), scrape: () => scrape(reader) };
@@ -49,5 +49,6 @@ function createPrometheusReader(): PrometheusExporter {
 
 async function scrape(reader: PrometheusExporter): Promise<string> {
   const { resourceMetrics } = await reader.collect();
+  // No prefix, no timestamps, no labels of the resource, neither target_info nor the scope.
   return new PrometheusSerializer(undefined, false, undefined, true, true).serialize(resourceMetrics);
 }

@@ -33,14 +33,18 @@ export class Tracing {
   /** The trace that a request is part of. Undefined: there is none, and none is begun. */
   incoming(headers: IncomingHttpHeaders): Context | undefined {
     const context = this.#propagator.extract(ROOT_CONTEXT, headers, headerGetter);
-    return context === ROOT_CONTEXT ? undefined : context;
+    return context === ROOT_CONTEXT ? undefined : withKnownFlags(context);
   }
 
   /** Begins a span, and returns the context that has it. When nothing is traced, it is the parent. */
   start(name: string, options: SpanOptions, parent: Context | undefined): Context | undefined {
     if (this.#tracer === undefined) return parent;
     const context = parent ?? ROOT_CONTEXT;
-    return trace.setSpan(context, this.#tracer.startSpan(name, options, context));
+    const { attributes, ...others } = options;
+    const span = this.#tracer.startSpan(name, others, context);
+    // No sampler of the SDK's looks at them: to give them to it costs twice as much, and just so when it takes nothing.
+    if (attributes !== undefined && span.isRecording()) span.setAttributes(attributes);
+    return trace.setSpan(context, span);
   }
 
   /** Headers that hand a trace on within the organisation, as the configuration has it. */
@@ -93,6 +97,16 @@ function injected(propagator: TextMapPropagator, context: Context): Record<strin
   return headers;
 }
 
+/** Of W3C Trace Context, level 2: sampled, and random identifiers. Others must not be handed on. */
+const KNOWN_FLAGS = 0x03;
+
+/** OpenTelemetry's propagator writes flags that it does not know as more than two digits. */
+function withKnownFlags(context: Context): Context {
+  const span = trace.getSpanContext(context);
+  if (span === undefined || span.traceFlags <= KNOWN_FLAGS) return context;
+  return trace.setSpanContext(context, { ...span, traceFlags: span.traceFlags & KNOWN_FLAGS });
+}
+
 const headerGetter: TextMapGetter<IncomingHttpHeaders> = {
   keys: (headers) => Object.keys(headers),
   get: (headers, name) => headers[name],
@@ -100,6 +114,7 @@ const headerGetter: TextMapGetter<IncomingHttpHeaders> = {
 
 const headerSetter: TextMapSetter<Record<string, string>> = {
   set(headers, name, value) {
-    headers[name.toLowerCase()] = value;
+    // `tracestate` without a legal member is an empty text.
+    if (value !== "") headers[name.toLowerCase()] = value;
   },
 };

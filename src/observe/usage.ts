@@ -2,15 +2,15 @@ import type { Attributes } from "@opentelemetry/api";
 import type { Usage } from "../../gen/parley/v1/usage_pb.js";
 import { attribute } from "./names.ts";
 
-/** What Claude has used, as spans have it. Input tokens are all of them there, those of the prompt cache included. */
+/** What Claude has used, as spans have it: they pass over what is undefined. Input tokens are all of them there, those of the prompt cache included. */
 export function usageAttributes(usage: Usage): Attributes {
   return {
     [attribute.inputTokens]: allInputTokens(usage),
     [attribute.outputTokens]: usage.outputTokens,
     [attribute.cacheReadTokens]: usage.cacheReadInputTokens,
     [attribute.cacheWriteTokens]: usage.cacheCreationInputTokens,
-    ...(usage.thinkingTokens !== undefined && { [attribute.thinkingTokens]: usage.thinkingTokens }),
-    ...(usage.costMicrosUsd !== undefined && { [attribute.costMicrosUsd]: Number(usage.costMicrosUsd) }),
+    [attribute.thinkingTokens]: usage.thinkingTokens,
+    [attribute.costMicrosUsd]: usage.costMicrosUsd === undefined ? undefined : Number(usage.costMicrosUsd),
   };
 }
 

@@ -4,7 +4,7 @@ import type { Run } from "../../gen/parley/v1/agent_service_pb.js";
 import type { TurnProgress } from "../agent/turn.ts";
 import type { Output } from "./output.ts";
 
-/** What is known of a call: filled in while it runs, read when it has ended. Holds no prompt and no answer. */
+/** What is known of a call: filled in while it runs, and read meanwhile and at its end. Holds no prompt and no answer. */
 export interface CallRecord {
   /** Parley's identifier of the call, or the caller's own (`x-request-id`). */
   readonly id: string;
@@ -12,6 +12,8 @@ export interface CallRecord {
   readonly method: string;
   /** `grpc`, `grpc-web`, `connect`, `sse`, or `unknown`. */
   readonly protocol: string;
+  /** Called by machines, every few seconds: logged at debug level only, and not traced. */
+  readonly quiet: boolean;
   /** Address that the call came from. */
   readonly peer: string;
   /** Who calls: the name in the client's certificate, or `anonymous`. */
@@ -20,7 +22,7 @@ export interface CallRecord {
   readonly startedAt: number;
   /** The trace that the call is part of, with its own span if it has one. Unset: it is part of none. */
   trace?: Context | undefined;
-  /** When the first event of an answer was sent. */
+  /** When the first part of an answer was sent; for Chat, when it came from Claude. By `performance.now()`. */
   firstOutputAt?: number;
   /** gRPC status code that the call ended with, 0 for OK. Unset: it has not ended, or never came to its handler. */
   code?: number;
@@ -40,7 +42,7 @@ export interface CallRecord {
   run?: Run;
   /** Span of a run that the call is about without being a part of its trace. */
   linkedSpan?: SpanContext | undefined;
-  /** Messages that were sent. */
+  /** Messages that were sent. Unset: its handler has not come to its end. */
   messagesSent?: number;
   /** When the handler came to its end, by `performance.now()`. */
   handledAt?: number;

@@ -28,6 +28,8 @@ export function runAgent(dependencies: AgentDependencies): Method {
       const reserveMs = reserveOf(input.budget, timeLeft(call), budgets, "budget.deadline_reserve");
       const runCall = attached(input.disconnectPolicy, call, reserveMs);
       const { record, existing } = await runs.start(run, runCall);
+      // Then the run works for another call, in another trace.
+      if (existing) call.record.linkedSpan = record.span;
       await sendToTheEnd(runs, record, call, out, {
         runCall: existing ? undefined : runCall,
         after: 0,
@@ -83,8 +85,6 @@ async function sendToTheEnd<T>(
   { runCall, ...options }: Omit<EventStreamOptions<T>, "endsAtAction"> & { readonly runCall: RunCall | undefined },
 ): Promise<void> {
   call.record.run = record.run;
-  // The run works for another call, if it was there before.
-  if (runCall === undefined) call.record.linkedSpan = record.span;
   try {
     await sendEvents(runs, record, call, out, { ...options, endsAtAction: true });
   } catch (error) {

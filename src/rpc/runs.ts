@@ -27,6 +27,7 @@ export function createRun(dependencies: AgentDependencies): Method {
       call.record.chatPath = "run.chat.";
       const { record, existing } = await dependencies.runs.start(newRun(input, "run.", call, dependencies), undefined);
       call.record.run = record.run;
+      if (existing) call.record.linkedSpan = record.span;
       return create(CreateRunResponseSchema, { run: record.run, existing });
     },
   });
@@ -43,7 +44,7 @@ export function attachRun({ runs, heartbeatMs }: AgentDependencies): Method {
       if (afterSequence > lastSequence) {
         throw invalidField("after_sequence", `must not be above ${lastSequence}, the last event of the run`);
       }
-      about(call, record);
+      noteRun(call, record);
       await sendEvents(runs, record, call, out, {
         after: afterSequence,
         joinsReplay: coalesceReplay,
@@ -56,7 +57,7 @@ export function attachRun({ runs, heartbeatMs }: AgentDependencies): Method {
 }
 
 /** Tells traces and logs that a call is about a run. */
-function about({ record: callRecord }: Call, { run, span }: RunRecord): void {
+function noteRun({ record: callRecord }: Call, { run, span }: RunRecord): void {
   callRecord.run = run;
   callRecord.linkedSpan = span;
 }
@@ -98,7 +99,7 @@ export function cancelRun({ runs }: AgentDependencies): Method {
     desc: AgentService.method.cancelRun,
     async handle({ runId, reason }, call) {
       const record = await runs.find(runId, call.record.caller);
-      about(call, record);
+      noteRun(call, record);
       await runs.cancel(record, reason);
       return create(CancelRunResponseSchema, { run: record.run });
     },
@@ -111,11 +112,11 @@ export function submitToolResults({ runs }: AgentDependencies): Method {
     desc: AgentService.method.submitToolResults,
     async handle({ runId, answers }, call) {
       const record = await runs.find(runId, call.record.caller);
-      about(call, record);
+      noteRun(call, record);
       await runs.answer(
         record,
         answers.map((answer, index) => actionAnswer(answer, `answers[${index}]`)),
-        call.record.trace,
+        { callId: call.record.id, trace: call.record.trace },
       );
       return create(SubmitToolResultsResponseSchema, { run: record.run });
     },

@@ -23,13 +23,19 @@ import type { RunObserver } from "./run-observer.ts";
 import { hasEnded, type RunRecord } from "./run-record.ts";
 import type { RunStore, StoredEvent } from "./run-store.ts";
 
+/** The call because of which a run works. The work may outlast it. */
+export interface WorkCause {
+  /** Parley's identifier of the call. */
+  readonly callId: string;
+  readonly trace: Context | undefined;
+}
+
 /** What a run does, besides what its record says. */
 export interface RunTask {
   readonly loop: Omit<LoopRequest, "budget" | "context" | "origin"> & {
     readonly caller: LoopRequest["context"]["caller"];
   };
-  /** The trace of the call that it is done for. */
-  readonly trace: Context | undefined;
+  readonly cause: WorkCause;
   /** The answer as callers get it. Throws when it does not have the form that was asked for. */
   readonly finalMessage: (answer: Answer) => ChatResponse;
   /** For a last answer, when no caller's deadline says how long it may take. In milliseconds. */
@@ -101,15 +107,11 @@ export class ActiveRun {
     delete run.expireTime;
     run.exhaustedBudget = BudgetKind.UNSPECIFIED;
     this.record.failure = undefined;
-    return this.work(call, this.#task.trace, how);
+    return this.work(call, this.#task.cause, how);
   }
 
-  /**
-   * Goes on until the run has ended or somebody has to act. With a call it does not outlive that. Never rejects.
-   *
-   * @param cause the trace of the call that makes it go on.
-   */
-  work(call: RunCall | undefined, cause: Context | undefined, how?: "runStarted" | "runResumed"): Promise<void> {
+  /** Goes on until the run has ended or somebody has to act. With a call it does not outlive that. Never rejects. */
+  work(call: RunCall | undefined, cause: WorkCause | undefined, how?: "runStarted" | "runResumed"): Promise<void> {
     clearTimeout(this.#expiry);
     const { run } = this.record;
     run.state = RunState.RUNNING;
@@ -136,13 +138,14 @@ export class ActiveRun {
 
   async #work(
     call: RunCall | undefined,
-    cause: Context | undefined,
+    cause: WorkCause | undefined,
     how: "runStarted" | "runResumed" | undefined,
   ): Promise<void> {
     const { run, budget } = this.record;
     if (hasEnded(run)) return;
-    const observed = this.#environment.observer.workStarted(this.record, cause, this.record.span);
+    const observed = this.#environment.observer.workStarted(this.record, cause?.trace, this.record.span);
     this.record.span = observed.span;
+    this.record.callId = cause?.callId;
     const startedAt = performance.now();
     const limits = this.#limits(call, startedAt);
     using end = new LinkedAbort(this.#controller.signal, limits.deadline, () =>

@@ -25,6 +25,8 @@ export interface RunRecord {
   failure: unknown;
   /** The span of its latest work, in this process. Unset: it has none. */
   span?: SpanContext | undefined;
+  /** Parley's identifier of the call that its latest work is for, in this process. */
+  callId?: string | undefined;
 }
 
 const ended = new Set<RunState>([

@@ -2,7 +2,6 @@ import { randomUUIDv7 } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import { create, equals } from "@bufbuild/protobuf";
 import { timestampNow } from "@bufbuild/protobuf/wkt";
-import type { Context } from "@opentelemetry/api";
 import {
   type RunAgentRequest,
   RunAgentRequestSchema,
@@ -14,7 +13,7 @@ import { LoopState } from "../agent/loop-state.ts";
 import { abortCause } from "../errors/abort-cause.ts";
 import { invalidField, ParleyError } from "../errors/parley-error.ts";
 import { type ActionAnswer, answerActions } from "./action-answers.ts";
-import { ActiveRun, type RunCall, type RunEnvironment, type RunTask } from "./active-run.ts";
+import { ActiveRun, type RunCall, type RunEnvironment, type RunTask, type WorkCause } from "./active-run.ts";
 import { hasEnded, type RunRecord } from "./run-record.ts";
 import type { RunQuery, StoredEvent } from "./run-store.ts";
 
@@ -152,12 +151,12 @@ export class Runs implements AsyncDisposable {
   /**
    * Answers actions that a run waits for, and lets it go on when all are answered.
    *
-   * @param trace that of the call with the answers.
+   * @param cause the call with the answers.
    * @throws {ParleyError} INVALID_REQUEST, RUN_NOT_WAITING.
    */
-  async answer(record: RunRecord, answers: readonly ActionAnswer[], trace?: Context): Promise<void> {
+  async answer(record: RunRecord, answers: readonly ActionAnswer[], cause?: WorkCause): Promise<void> {
     const active = this.#active.get(record.run.id);
-    if (answerActions(record, active?.pending ?? [], answers)) void active?.work(undefined, trace);
+    if (answerActions(record, active?.pending ?? [], answers)) void active?.work(undefined, cause);
   }
 
   /**

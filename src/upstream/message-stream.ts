@@ -18,7 +18,7 @@ const answerEvents = new Set([
 ]);
 
 /** Is told how a stream goes on. */
-export interface StreamWatcher {
+export interface StreamObserver {
   /** Events have been read. */
   received(batch: readonly StreamEvent[]): void;
   /** Nothing more will be read. Is called once. `error` is undefined when the answer is complete. */
@@ -54,7 +54,7 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
   /** Is called when the answer has been read to its end. */
   onComplete: () => void = () => {};
   /** Is told of all that is read. */
-  watcher: StreamWatcher | undefined;
+  observer: StreamObserver | undefined;
   readonly #source: ByteSource;
   readonly #decoder = new SseDecoder();
   #chunks: Uint8Array[] = [];
@@ -158,11 +158,13 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
     } catch (error) {
       failure = isTelling(error) ? error : malformed(error, this.requestId);
     }
-    const added = this.#added(batch);
-    if (added.length > 0) this.watcher?.received(added);
-    if (failure !== undefined) this.#fail(failure);
+    const { added, misfit } = this.#add(batch);
+    if (added.length > 0) this.observer?.received(added);
+    // What does not fit came before what cannot be decoded.
+    const failed = misfit ?? failure;
+    if (failed !== undefined) this.#fail(failed);
     this.#regulate();
-    if (this.#complete && this.#failure === undefined) this.watcher?.ended(undefined);
+    if (this.#complete && this.#failure === undefined) this.observer?.ended(undefined);
     return added;
   }
 
@@ -203,17 +205,16 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
     this.#source.release();
   }
 
-  /** Adds events to the answer. Returns those that fit it. */
-  #added(batch: StreamEvent[]): StreamEvent[] {
+  /** Adds events to the answer, up to the first that does not fit it. */
+  #add(batch: StreamEvent[]): { readonly added: readonly StreamEvent[]; readonly misfit: Error | undefined } {
     for (const [index, event] of batch.entries()) {
       try {
         this.answer.add(event);
       } catch (error) {
-        this.#fail(malformed(error, this.requestId));
-        return batch.slice(0, index);
+        return { added: batch.slice(0, index), misfit: malformed(error, this.requestId) };
       }
     }
-    return batch;
+    return { added: batch, misfit: undefined };
   }
 
   #errorEvent(event: object): ClaudeError {
@@ -233,7 +234,7 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
   #fail(error: Error): void {
     if (this.#failure === undefined) {
       this.#failure = error;
-      this.watcher?.ended(error);
+      this.observer?.ended(error);
     }
     this.#chunks = [];
     this.#source.abort(this.#failure);

@@ -11,11 +11,11 @@ export interface RequestOrigin {
   readonly trace?: Context | undefined;
 }
 
-/** The request that was made before another for the same. */
+/** The attempt before this one, which failed. */
 export interface FailedAttempt {
-  /** Number of that request, from 1. */
+  /** How many requests had been made by then, it included. */
   readonly attempt: number;
-  /** Unset: the same as now. */
+  /** Model that it asked. Unset: the same as now. */
   readonly model?: string;
   readonly error: unknown;
 }
@@ -28,8 +28,8 @@ export interface UpstreamOptions {
   /** Whether the answer that is put together shall have no content: nobody will read it. */
   readonly omitContent?: boolean | undefined;
   readonly origin: RequestOrigin;
-  /** When the call that it is for must be over, by `performance.now()`. */
-  readonly deadline?: number;
+  /** When the request must be over, by `performance.now()`: tells an abort by the deadline from one by the caller. */
+  readonly deadline: number;
   /** What came before this request. Unset: it is the first. */
   readonly after?: FailedAttempt | undefined;
   /** Headers besides those that every request has, by names in small letters. */

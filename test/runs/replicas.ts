@@ -91,7 +91,7 @@ export function startReplica(
     defaults: { ...claude, messageTypes: loadMessageTypes([]) },
   };
   const call: Call = {
-    record: { id: "c", method: "", protocol: "grpc", peer: "", caller: "orders", startedAt: 0 },
+    record: { id: "c", method: "", protocol: "grpc", quiet: false, peer: "", caller: "orders", startedAt: 0 },
     signal: new AbortController().signal,
     deadline: Number.POSITIVE_INFINITY,
     header: () => undefined,

@@ -76,7 +76,7 @@ function prepare(
         cachesPrompts: defaults.promptCaching.enabled && !chat.disablePromptCaching,
         caller: { name: record.caller, header: call.header },
       },
-      trace: record.trace,
+      cause: { callId: record.id, trace: record.trace },
       finalMessage: (answer) => formattedResponse(answer, format, prices),
       reserveMs: Math.min(reserve, budgets.caps.duration),
     },

@@ -30,7 +30,7 @@ export function createMethodTool(
   const isStream = method.methodKind === "server_streaming";
   const reader = new AnswerReader(method, types.registry, responseBytes, isMutating);
 
-  async function callOnce(outgoing: OutgoingCall, { trace, progress }: ToolContext): Promise<ToolResult> {
+  async function callOnce(outgoing: OutgoingCall, { trace, progress, deadline }: ToolContext): Promise<ToolResult> {
     using lease = channel.lease();
     const traced = trace.grpcRequest(methodName, config.target);
     const call = { ...outgoing, metadata: withTrace(outgoing.metadata, traced.headers) };
@@ -39,7 +39,7 @@ export function createMethodTool(
       if (!isStream) return { content: reader.text(await callUnary(lease.client, call)) };
       return await collect(callStream(lease.client, call), reader, responseBytes, progress);
     } catch (error) {
-      errorType = errorTypeOf(error, call.signal);
+      errorType = errorTypeOf(error, call.signal, deadline);
       throw error;
     } finally {
       traced.ended(errorType);
@@ -72,8 +72,8 @@ export function createMethodTool(
 }
 
 /** The status of an attempt that failed, or the kind of the error. */
-function errorTypeOf(error: unknown, { aborted }: AbortSignal): string {
-  if (aborted) return status[status.CANCELLED];
+function errorTypeOf(error: unknown, { aborted }: AbortSignal, deadline: number): string {
+  if (aborted) return performance.now() < deadline ? status[status.CANCELLED] : status[status.DEADLINE_EXCEEDED];
   if (error instanceof CallFailure) return status[error.status.code];
   return error instanceof Error ? error.name : typeof error;
 }

@@ -102,7 +102,7 @@ export class McpConnection implements AsyncDisposable {
         },
       );
     } catch (error) {
-      errorType = context.signal.aborted ? "CANCELLED" : (error as Error).name;
+      errorType = errorTypeOf(error, context);
       throw error;
     } finally {
       traced.ended(errorType);
@@ -132,4 +132,12 @@ export class McpConnection implements AsyncDisposable {
     this.#isClosed = true;
     await this.#client.close();
   }
+}
+
+/** Why a call failed: the code of JSON-RPC, or of the SDK, where there is one. */
+function errorTypeOf(error: unknown, { signal, deadline }: ToolContext): string {
+  if (performance.now() >= deadline) return "DEADLINE_EXCEEDED";
+  if (signal.aborted) return "CANCELLED";
+  const { code, name } = error as Error & { readonly code?: unknown };
+  return String(code ?? name);
 }
