@@ -2,15 +2,17 @@ import { writeFileSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { Upstream } from "./load/upstream.ts";
-import { type Figure, tableOf } from "./report.ts";
+import { Figures, tableOf } from "./report.ts";
 import { canPin, pinLoad, type ServerProcess } from "./servers/server.ts";
 import { type Subject, startParley, startParleyWithTool, startPortkey, startRawForwarder } from "./servers/subjects.ts";
+import { FORMS } from "./servers/telemetry-variants.ts";
 import { agentRuns } from "./workloads/agent-runs.ts";
 import { cancelStorm } from "./workloads/cancel-storm.ts";
 import { type ClosedLoop, closedLoop } from "./workloads/closed-loop.ts";
 import { idle } from "./workloads/idle.ts";
 import { type Paced, paced } from "./workloads/paced.ts";
 import { stalled } from "./workloads/stalled.ts";
+import { barsOf, TelemetryCost } from "./workloads/telemetry.ts";
 
 const { values: options } = parseArgs({
   options: {
@@ -25,49 +27,58 @@ const { values: options } = parseArgs({
 const rounds = Number(options.rounds);
 const only = options.only?.split(",");
 
-const closedLoops: Readonly<Record<string, Omit<ClosedLoop, "durationMs">>> = {
-  saturating: { kind: "stream", concurrency: 64, tokens: 400 },
-  "1-token streams": { kind: "stream", concurrency: 64, tokens: 1 },
-  unary: { kind: "unary", concurrency: 64, tokens: 1 },
+const CLOSED_LOOP_MS = 2_000;
+const PACED_MS = 3_000;
+const closedLoops: Readonly<Record<string, ClosedLoop>> = {
+  saturating: { kind: "stream", concurrency: 64, tokens: 400, durationMs: CLOSED_LOOP_MS },
+  "1-token streams": { kind: "stream", concurrency: 64, tokens: 1, durationMs: CLOSED_LOOP_MS },
+  unary: { kind: "unary", concurrency: 64, tokens: 1, durationMs: CLOSED_LOOP_MS },
 };
 const pacedStreams: Readonly<Record<string, Omit<Paced, "durationMs"> & { readonly portkey: boolean }>> = {
   "15k tokens/s": { streams: 300, intervalMs: 20, portkey: true },
   // Portkey does not come through this, and would only take the time.
   "50k tokens/s": { streams: 1_000, intervalMs: 20, portkey: false },
 };
-const CLOSED_LOOP_MS = 2_000;
-const PACED_MS = 3_000;
 const AGENT_TURNS = 8;
 const MORE_CALLS = 3;
 const IDLE_STREAMS = 2_000;
 const STORM_MS = 60_000;
 
-const figures = new Map<string, Figure & { readonly values: Record<string, number[]> }>();
+const COLUMNS = {
+  servers: ["Parley", "raw", "Portkey"],
+  ratios: [
+    ["Parley", "raw"],
+    ["Parley", "Portkey"],
+  ],
+} as const;
+const [OFF, ...OTHER_FORMS] = FORMS;
+const TELEMETRY_COLUMNS = {
+  servers: FORMS.map(({ name }) => name),
+  ratios: OTHER_FORMS.map(({ name }) => [name, OFF.name] as const),
+};
 
-function note(workload: string, figure: string, digits: number, subject: Pick<Subject, "name">, value: number): void {
-  const key = `${workload}: ${figure}`;
-  const entry = figures.get(key) ?? { workload, figure, digits, values: {} };
-  entry.values[subject.name] = [...(entry.values[subject.name] ?? []), value];
-  figures.set(key, entry);
-}
+const figures = new Figures();
+const telemetryFigures = new Figures();
 
 function noteParley(workload: string, figure: string, value: number): void {
-  note(workload, figure, 0, { name: "Parley" }, value);
+  figures.note(workload, figure, 0, { name: "Parley" }, value);
 }
 
 const say = (text: string) => process.stderr.write(`${text}\n`);
 const isWanted = (workload: string) => only === undefined || only.includes(workload);
+/** Workloads of Parley alone. */
+const ALONE = ["agents", "telemetry"];
 
 async function runRound(counted: boolean, subjects: readonly Subject[], upstream: Upstream): Promise<void> {
   for (const [name, load] of Object.entries(closedLoops).filter(([name]) => isWanted(name))) {
     for (const subject of subjects) {
-      const result = await closedLoop(subject, upstream, { ...load, durationMs: CLOSED_LOOP_MS });
+      const result = await closedLoop(subject, upstream, load);
       if (!counted) continue;
       if (name === "saturating") {
-        note(name, "CPU µs/token", 2, subject, result.cpu / result.tokens);
-        note(name, "tokens/s", 0, subject, result.tokens / result.seconds);
+        figures.note(name, "CPU µs/token", 2, subject, result.cpu / result.tokens);
+        figures.note(name, "tokens/s", 0, subject, result.tokens / result.seconds);
       } else {
-        note(name, "CPU µs/call", 0, subject, result.cpu / result.calls);
+        figures.note(name, "CPU µs/call", 0, subject, result.cpu / result.calls);
       }
     }
   }
@@ -75,10 +86,10 @@ async function runRound(counted: boolean, subjects: readonly Subject[], upstream
     for (const subject of subjects.filter((one) => portkey || one.name !== "Portkey")) {
       const result = await paced(subject, upstream, { ...load, durationMs: counted ? PACED_MS : PACED_MS / 3 });
       if (!counted) continue;
-      note(name, "CPU µs/token", 1, subject, result.cpu / result.delivered);
-      note(name, "delivered %", 1, subject, (100 * result.delivered) / result.sent);
-      note(name, "late, p50 ms", 2, subject, result.p50 / 1_000);
-      note(name, "late, p99 ms", 2, subject, result.p99 / 1_000);
+      figures.note(name, "CPU µs/token", 1, subject, result.cpu / result.delivered);
+      figures.note(name, "delivered %", 1, subject, (100 * result.delivered) / result.sent);
+      figures.note(name, "late, p50 ms", 2, subject, result.p50 / 1_000);
+      figures.note(name, "late, p99 ms", 2, subject, result.p99 / 1_000);
     }
   }
 }
@@ -104,24 +115,24 @@ async function runOnce(subjects: readonly Subject[], upstream: Upstream): Promis
     if (isWanted("idle")) {
       say(`idle streams: ${subject.name}`);
       const result = await idle(subject, upstream, IDLE_STREAMS);
-      note("2,000 idle streams", "KiB/stream", 1, subject, result.bytesPerStream / KIB);
-      note("2,000 idle streams", "KiB/stream left", 1, subject, result.leftPerStream / KIB);
+      figures.note("2,000 idle streams", "KiB/stream", 1, subject, result.bytesPerStream / KIB);
+      figures.note("2,000 idle streams", "KiB/stream left", 1, subject, result.leftPerStream / KIB);
     }
     if (isWanted("stalled")) {
       say(`readers that stop: ${subject.name}`);
       const result = await stalled(subject, upstream, { readers: 4, durationMs: 4_000 });
-      note("4 readers that stop", "MiB in all", 1, subject, result.bytes / KIB ** 2);
-      note("4 readers that stop", "MiB later", 2, subject, result.growth / KIB ** 2);
+      figures.note("4 readers that stop", "MiB in all", 1, subject, result.bytes / KIB ** 2);
+      figures.note("4 readers that stop", "MiB later", 2, subject, result.growth / KIB ** 2);
     }
     if (isWanted("storm")) {
       say(`cancel storm: ${subject.name}`);
       const durationMs = subject.name === "Parley" ? STORM_MS : STORM_MS / 6;
       const result = await cancelStorm(subject, upstream, { streams: 200, perSecond: 200, durationMs });
-      note("cancel storm", "cancelled", 0, subject, result.cancelled);
-      note("cancel storm", "of them closed", 0, subject, result.closed);
-      note("cancel storm", "closed after, p50 ms", 2, subject, result.p50 / 1_000);
-      note("cancel storm", "closed after, p99 ms", 2, subject, result.p99 / 1_000);
-      note("cancel storm", "others late, p99 ms", 2, subject, result.liveP99 / 1_000);
+      figures.note("cancel storm", "cancelled", 0, subject, result.cancelled);
+      figures.note("cancel storm", "of them closed", 0, subject, result.closed);
+      figures.note("cancel storm", "closed after, p50 ms", 2, subject, result.p50 / 1_000);
+      figures.note("cancel storm", "closed after, p99 ms", 2, subject, result.p99 / 1_000);
+      figures.note("cancel storm", "others late, p99 ms", 2, subject, result.liveP99 / 1_000);
     }
   }
 }
@@ -132,8 +143,10 @@ const started = performance.now();
 await using upstream = await Upstream.listen();
 await using servers = new AsyncDisposableStack();
 const agents = isWanted("agents") ? servers.use(await startParleyWithTool(upstream)) : undefined;
+const telemetry = isWanted("telemetry") ? servers.use(await TelemetryCost.start(upstream)) : undefined;
 const subjects: Subject[] = [];
-for (const start of [startParley, startRawForwarder, startPortkey]) {
+const compares = only === undefined || only.some((workload) => !ALONE.includes(workload));
+for (const start of compares ? [startParley, startRawForwarder, startPortkey] : []) {
   const subject = await start(upstream);
   servers.use(subject.server);
   subjects.push(subject);
@@ -142,11 +155,21 @@ for (let round = 0; round <= rounds; round++) {
   say(round === 0 ? "a round to warm up" : `round ${round} of ${rounds}`);
   await runRound(round > 0, subjects, upstream);
   if (agents !== undefined) await runAgents(round > 0, agents, upstream);
+  await telemetry?.round(closedLoops, round > 0 ? telemetryFigures : undefined);
 }
 await runOnce(subjects, upstream);
 
 const machine = { node: process.version, cpu: cpus()[0]?.model, processors: availableParallelism(), pinned: canPin() };
 const seconds = Math.round((performance.now() - started) / 1_000);
-process.stdout.write(`${tableOf([...figures.values()])}\n`);
-writeFileSync(options.json, JSON.stringify({ machine, rounds, seconds, figures: [...figures.values()] }, undefined, 2));
+const text = figures.all.length === 0 ? [] : [tableOf(figures.all, COLUMNS)];
+if (telemetry !== undefined) {
+  text.push(
+    tableOf(telemetryFigures.all, TELEMETRY_COLUMNS),
+    ...(await telemetry.exported()),
+    ...barsOf(telemetryFigures),
+  );
+}
+process.stdout.write(`${text.join("\n")}\n`);
+const numbers = { machine, rounds, seconds, figures: figures.all, telemetry: telemetryFigures.all };
+writeFileSync(options.json, JSON.stringify(numbers, undefined, 2));
 say(`${rounds} rounds in ${seconds} s; all numbers are in ${options.json}`);

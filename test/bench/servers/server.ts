@@ -77,7 +77,8 @@ export function pinLoad(): void {
   if (canPin()) spawnSync("taskset", ["-a", "-p", "-c", "1", String(process.pid)]);
 }
 
-async function freePort(): Promise<number> {
+/** A port that nobody listens on at the moment. */
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;

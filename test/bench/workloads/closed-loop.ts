@@ -15,6 +15,8 @@ export interface ClosedLoop {
 
 export interface ClosedLoopResult {
   readonly calls: number;
+  /** All calls, also those before and after what was measured. */
+  readonly made: number;
   readonly tokens: number;
   /** CPU time of the server, in microseconds. */
   readonly cpu: number;
@@ -25,7 +27,7 @@ const RAMP_MS = 500;
 
 /** Keeps a server busy, and tells what that took. */
 export async function closedLoop(
-  subject: Subject,
+  subject: Pick<Subject, "server" | "open"> & { readonly name: string },
   upstream: Upstream,
   { kind, concurrency, tokens, durationMs }: ClosedLoop,
 ): Promise<ClosedLoopResult> {
@@ -54,7 +56,7 @@ export async function closedLoop(
   const before = { at: performance.now(), calls, tokens: counter.count, ...(await subject.server.usage()) };
   await sleep(durationMs);
   const { cpu } = await subject.server.usage();
-  const result = {
+  const measured = {
     calls: calls - before.calls,
     tokens: counter.count - before.tokens,
     cpu: cpu - before.cpu,
@@ -64,5 +66,5 @@ export async function closedLoop(
   await ended;
   caller.close();
   if (failure !== undefined) throw failure;
-  return result;
+  return { ...measured, made: calls };
 }
