@@ -176,7 +176,7 @@ export async function createServer(config: Config, logger: Logger, overrides: Ov
       endpoints: debugEndpoints({ config, calls, runs: () => runs.active }),
     }),
   );
-  observers.watch({ connections: () => listener.connections, runs: () => runs.active });
+  observers.active({ connections: () => listener.connections, runs: () => runs.active });
   const running = starting.move();
 
   let shuttingDown: Promise<void> | undefined;

@@ -1,19 +1,19 @@
+import type { Context } from "@opentelemetry/api";
 import type { Tool, ToolTrace } from "../tools/tool.ts";
 import type { Answer } from "../upstream/answer.ts";
-import type { RequestOrigin } from "../upstream/upstream.ts";
 import type { ToolCall, ToolOutcome } from "./tool-call.ts";
 
 /** Is told of what a loop does, for traces and metrics. */
 export interface LoopObserver {
-  /** A turn begins. `number` counts the turns of the run, from 1. */
-  turnStarted(number: number, origin: RequestOrigin): ObservedTurn;
+  /** A turn begins. `number` counts the turns of the run, from 1; `trace` is that of the run's work. */
+  turnStarted(number: number, trace: Context | undefined): ObservedTurn;
   /** A tool is called. */
-  toolCallStarted(tool: Tool, call: ToolCall, origin: RequestOrigin): ObservedToolCall;
+  toolCallStarted(tool: Tool, call: ToolCall, trace: Context | undefined): ObservedToolCall;
 }
 
 export interface ObservedTurn {
-  /** What the requests of the turn have as their origin. */
-  readonly origin: RequestOrigin;
+  /** The trace that the requests of the turn are part of. */
+  readonly trace: Context | undefined;
   /** `error` is what it failed with, or was cut by; undefined: it did not. */
   ended(answer: Answer, error: unknown): void;
 }

@@ -101,7 +101,7 @@ class Loop {
       context,
       limits,
       observer,
-      origin,
+      trace: origin.trace,
       onFault,
     });
     if (made.actions.length > 0) return { kind: "action_required", actions: made.actions };
@@ -188,8 +188,8 @@ class Loop {
     else state.turns++;
     const number = state.turns + state.lastTurns;
     yield [{ kind: "turn_started", turn: number, exhausted }];
-    const observed = this.#dependencies.observer.turnStarted(number, this.#request.origin);
-    const { origin } = observed;
+    const observed = this.#dependencies.observer.turnStarted(number, this.#request.origin.trace);
+    const origin = { ...this.#request.origin, trace: observed.trace };
     const progress = new TurnProgress();
     const asked = { ...template, params: cached };
     let sequence = 0;
@@ -223,7 +223,7 @@ class Loop {
     state.attempts += attempts;
     if (isOnTop || !answer.begun) return;
     const { members } = answer.usage;
-    state.outputTokens += Number(members.get("output_tokens") ?? 0) || 0;
+    state.outputTokens += Math.max(0, Number(members.get("output_tokens") ?? 0) || 0);
     const { prices } = this.#dependencies;
     const model = String(parseValid(answer.message.get("model") ?? '""'));
     // A budget must hold also when the model that was asked answers under a name that has no price.

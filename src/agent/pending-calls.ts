@@ -1,6 +1,6 @@
+import type { Context } from "@opentelemetry/api";
 import type { Tool, ToolContext } from "../tools/tool.ts";
 import { toolFailures } from "../tools/tool-failures.ts";
-import type { RequestOrigin } from "../upstream/upstream.ts";
 import { EventQueue } from "./event-queue.ts";
 import { isObject } from "./history.ts";
 import { LinkedAbort } from "./linked-abort.ts";
@@ -21,7 +21,8 @@ export interface PendingCallsOptions {
   readonly context: Pick<ToolContext, "runId" | "caller">;
   readonly limits: ToolCallLimits;
   readonly observer: LoopObserver;
-  readonly origin: RequestOrigin;
+  /** The trace that the calls are part of. */
+  readonly trace: Context | undefined;
   /** Is told of what a tool threw that it should not have. */
   readonly onFault: (tool: string, fault: unknown) => void;
 }
@@ -43,7 +44,7 @@ export async function* makePendingCalls(
   state: LoopState,
   options: PendingCallsOptions,
 ): AsyncGenerator<readonly LoopEvent[], { readonly overBudget: boolean; readonly actions: readonly PendingAction[] }> {
-  const { tools, slots, maxParallel, maxCalls, context, limits, observer, origin, onFault } = options;
+  const { tools, slots, maxParallel, maxCalls, context, limits, observer, trace, onFault } = options;
   const queue = new EventQueue<LoopEvent>();
   const runSlots = new Semaphore(maxParallel);
   const actions: PendingAction[] = [];
@@ -77,7 +78,7 @@ export async function* makePendingCalls(
     state.toolCalls++;
     queue.push({ kind: "tool_call_started", turn: state.turns + state.lastTurns, call, timeout: deadline - startedAt });
     const progress = (message: string) => queue.push({ kind: "tool_call_progress", call, message });
-    const observed = observer.toolCallStarted(tool, call, origin);
+    const observed = observer.toolCallStarted(tool, call, trace);
     let outcome: ToolOutcome | undefined;
     try {
       outcome = await callTool(tool, call, { ...context, progress }, observed, { ...limits, deadline });

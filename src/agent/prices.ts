@@ -49,23 +49,27 @@ export class PriceTable {
    * What an answer has cost, in whole millionths of a US dollar, rounded up.
    *
    * @param usage members of Claude's usage: the exact JSON text of each.
-   * @returns undefined when the model has no price that is in force.
+   * @returns undefined when the model has no price that is in force; Infinity when the usage has numbers that are none of
+   * tokens: a budget must hold also then.
    */
   costMicrosUsd(model: string, usage: ReadonlyMap<string, string>): number | undefined {
     const price = this.#priceOf(model);
     if (price === undefined) return undefined;
     const split = usage.get("cache_creation") ?? "";
     const written = split.startsWith("{") ? membersOfValid(split) : new Map<string, string>();
-    const written1h = count(written, "ephemeral_1h_input_tokens");
+    const told5m = tokens(written, "ephemeral_5m_input_tokens");
+    const written1h = tokens(written, "ephemeral_1h_input_tokens");
+    const writtenInAll = tokens(usage, "cache_creation_input_tokens");
+    const input = tokens(usage, "input_tokens");
+    const output = tokens(usage, "output_tokens");
+    const read = tokens(usage, "cache_read_input_tokens");
+    if (!Number.isFinite(input + output + read + writtenInAll + told5m + written1h)) return Number.POSITIVE_INFINITY;
     // What is not told to be written for an hour is not: 5 minutes are the default.
-    const written5m = Math.max(
-      count(written, "ephemeral_5m_input_tokens"),
-      count(usage, "cache_creation_input_tokens") - written1h,
-    );
+    const written5m = Math.max(told5m, writtenInAll - written1h);
     const units =
-      count(usage, "input_tokens") * price.input +
-      count(usage, "output_tokens") * price.output +
-      count(usage, "cache_read_input_tokens") * price.cacheRead +
+      input * price.input +
+      output * price.output +
+      read * price.cacheRead +
       written5m * price.cacheWrite5m +
       written1h * price.cacheWrite1h;
     return Math.ceil(units / UNITS_PER_MICRO);
@@ -114,8 +118,12 @@ function inUnits({ from, input, output, cacheRead, cacheWrite5m, cacheWrite1h }:
   };
 }
 
-/** A number of usage. One that is not told is 0. */
-function count(usage: ReadonlyMap<string, string>, name: string): number {
-  const value = Number(usage.get(name) ?? 0);
-  return Number.isFinite(value) ? value : 0;
+/** What tokens are counted in, by the proto: a 32-bit integer. */
+const MAX_TOKENS = 2_147_483_647;
+
+/** A number of tokens. One that is not told is 0, and what is no such number Infinity. */
+function tokens(usage: ReadonlyMap<string, string>, name: string): number {
+  const text = usage.get(name) ?? "null";
+  const value = text === "null" ? 0 : Number(text);
+  return Number.isInteger(value) && value >= 0 && value <= MAX_TOKENS ? value : Number.POSITIVE_INFINITY;
 }

@@ -49,7 +49,8 @@ const ratio: Check = (value) => (Number(value) >= 0 && Number(value) <= 1 ? unde
 const boolean: Check = (value) => oneOf("true", "false")(value.toLowerCase());
 const PAIRS = "pairs such as name=value, with commas between them";
 const attributes: Check = (value) => (parseAttributes(value) === undefined ? PAIRS : undefined);
-const headers: Check = (value) => (listOf(value).every((pair) => /^[^=]+=./.test(pair)) ? undefined : PAIRS);
+const headers: Check = (value) =>
+  listOf(value).every(isHeader) ? undefined : `${PAIRS}, of names and texts that a header may have`;
 
 /** For each signal, and with no signal in the name for all of them. */
 const EXPORTER: Readonly<Record<string, Check>> = {
@@ -163,10 +164,11 @@ function checkEndpoint(signal: string, get: (name: string) => string | undefined
   const names = [`OTEL_EXPORTER_OTLP_${signal}_ENDPOINT`, "OTEL_EXPORTER_OTLP_ENDPOINT"];
   const name = names.find((name) => get(name) !== undefined);
   if (name === undefined) return;
-  const value = get(name)?.trim() ?? "";
+  const value = get(name) ?? "";
   const protocol = protocolOf(signal, get);
   const url = URL.parse(protocol === "grpc" && !value.includes("://") ? `https://${value}` : value);
-  if (url !== null && /^https?:$/.test(url.protocol)) return;
+  // A URL may have spaces around it. But the exporters would not find the host then.
+  if (url !== null && /^https?:$/.test(url.protocol) && !/\s/.test(value)) return;
   const wanted = `${protocol === "grpc" ? "host:port, or " : ""}an http or https URL, since the protocol is ${protocol}`;
   const problem = `${name} must be ${wanted}`;
   if (!problems.includes(problem)) problems.push(problem);
@@ -176,6 +178,17 @@ function checkEndpoint(signal: string, get: (name: string) => string | undefined
 function isKnown(name: string, value: string | undefined): boolean {
   const isSo = name === "OTEL_LOGS_EXPORTER" && value === "none";
   return isSo || name === "OTEL_CONFIG_FILE" || CHECKS[name] !== undefined;
+}
+
+/** What both gRPC and HTTP take: the SDK's exporters throw at others, with what was set in the message. */
+function isHeader(pair: string): boolean {
+  const [, name = "", value = ""] = /^([^=]+)=(.+)$/s.exec(pair) ?? [];
+  try {
+    const text = decodeURIComponent(value.trim());
+    return /^[\w.-]+$/.test(decodeURIComponent(name.trim())) && !/-bin$/i.test(name.trim()) && /^[ -~]+$/.test(text);
+  } catch {
+    return false;
+  }
 }
 
 function listOf(value: string): readonly string[] {

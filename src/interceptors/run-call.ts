@@ -5,7 +5,6 @@ import { abortCause } from "../errors/abort-cause.ts";
 import { failureOf, toConnectError } from "../errors/connect-error.ts";
 import { isTelling } from "../errors/failure.ts";
 import type { Call, CallRecord, Interceptor, Method } from "../rpc/call.ts";
-import { usageOf } from "../rpc/convert/response.ts";
 
 /**
  * Runs a call through the interceptors to its handler, whatever protocol it came by: the one place where an outcome is
@@ -22,6 +21,7 @@ export async function runCall<T>(
 ): Promise<T> {
   const { promise, resolve } = Promise.withResolvers<void>();
   call.record.settled = promise;
+  call.record.receivedAt = performance.now();
   call.record.deadline = call.deadline;
   try {
     for (const intercept of interceptors) await intercept(call, method, input);
@@ -58,7 +58,7 @@ export function callFailure(call: Call, error?: unknown): ConnectError {
 const MAX_EXTRA_LENGTH = 512;
 
 function partialOutput({ turn, run, lastSequence }: CallRecord) {
-  const told = run?.usage ?? (turn?.answer.begun ? usageOf(turn.answer) : undefined);
+  const told = run?.usage ?? turn?.usage;
   if (told === undefined) return undefined;
   // Errors travel in trailers, which must stay small.
   const usage = told.extraJson.length > MAX_EXTRA_LENGTH ? { ...told, extraJson: "" } : told;

@@ -14,6 +14,8 @@ export interface AdminListenerOptions {
   readonly metrics: () => Promise<string>;
   /** Further endpoints by their paths. */
   readonly endpoints: Readonly<Record<string, AdminEndpoint>>;
+  /** How long a caller may take nothing of an answer, in milliseconds. */
+  readonly stallTimeoutMs?: number;
 }
 
 /** Answers requests of a path. What it throws is not told. */
@@ -47,16 +49,22 @@ export async function listenAdmin(options: AdminListenerOptions): Promise<AdminL
     ["/metrics", () => scrape(options.metrics)],
     ...Object.entries(options.endpoints),
   ]);
+  const { stallTimeoutMs = 30_000 } = options;
   const notFound = { status: 404, body: `there are ${[...endpoints.keys()].join(", ")}\n` };
   const server = createServer({ headersTimeout: 10_000, requestTimeout: 10_000 }, async (request, response) => {
     const { method } = request;
-    if (method !== "GET" && method !== "HEAD") {
-      await send({ status: 405, body: "only GET and HEAD\n" }, request, response);
-      return;
-    }
     const [path = "", query] = (request.url ?? "").split("?", 2);
     const gone = new AbortController();
     response.once("close", () => gone.abort());
+    const answer = (reply: AdminReply) => {
+      // Only now: what is asked for may take a while.
+      response.setTimeout(stallTimeoutMs, () => response.destroy());
+      return send(reply, request, response);
+    };
+    if (method !== "GET" && method !== "HEAD") {
+      await answer({ status: 405, body: "only GET and HEAD\n" });
+      return;
+    }
     let reply: AdminReply;
     try {
       const endpoint = endpoints.get(path) ?? (() => notFound);
@@ -64,7 +72,7 @@ export async function listenAdmin(options: AdminListenerOptions): Promise<AdminL
     } catch {
       reply = { status: 500, body: "internal error\n" };
     }
-    await send(reply, request, response);
+    await answer(reply);
   });
   server.listen(options.port, options.host);
   await once(server, "listening");

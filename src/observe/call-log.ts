@@ -6,7 +6,6 @@ import type { Usage } from "../../gen/parley/v1/usage_pb.js";
 import { failureOf } from "../errors/connect-error.ts";
 import { isTelling } from "../errors/failure.ts";
 import type { CallRecord } from "../rpc/call.ts";
-import { usageOf } from "../rpc/convert/response.ts";
 import type { RunRecord } from "../runs/run-record.ts";
 import { isFault, statusName } from "./status.ts";
 import { spanContextOf, traceFields } from "./tracing.ts";
@@ -41,7 +40,7 @@ export function logCall(logger: Logger, record: CallRecord): void {
       ttft_ms: record.firstOutputAt === undefined ? undefined : round(record.firstOutputAt - record.startedAt),
       ...(turn?.answer.begun && {
         model: JSON.parse(turn.answer.message.get("model") ?? "null") as unknown,
-        usage: tokens(usageOf(turn.answer)),
+        usage: turn.usage && tokens(turn.usage),
       }),
       upstream_request_id: record.upstreamRequestId ?? turn?.answer.requestId,
       attempts: turn?.attempts,

@@ -5,11 +5,11 @@ import { RawJson } from "../upstream/raw-json.ts";
 import type { Upstream } from "../upstream/upstream.ts";
 import { attribute } from "./names.ts";
 
-/** The most characters of one text, and of all texts of an attribute together: collectors refuse spans that are too large. */
-const MAX_TEXT_LENGTH = 16 * 1024;
-const MAX_LENGTH = 64 * 1024;
-/** How many characters a part counts for besides its texts. */
-const PART_LENGTH = 64;
+/** The most bytes of one text, and of all texts of an attribute together. Collectors refuse what is too large. */
+const MAX_TEXT_BYTES = 8 * 1024;
+const MAX_BYTES = 16 * 1024;
+/** How many bytes a part counts for besides its texts. */
+const PART_BYTES = 64;
 
 /** A block of Claude's, of whatever kind. */
 interface Block {
@@ -19,22 +19,28 @@ interface Block {
 
 /** What Claude is asked, in the form of the conventions. Of long histories only the end. */
 export function requestContent({ system, messages }: Parameters<Upstream["streamMessage"]>[0]): Attributes {
-  const room = new Room();
-  const kept: object[] = [];
-  for (const { role, content } of messages.toReversed()) {
-    if (room.isFull) break;
-    kept.unshift({ role, parts: partsOf(content, room) });
-  }
-  return {
-    [attribute.inputMessages]: JSON.stringify(kept),
-    ...(system !== undefined && { [attribute.systemInstructions]: JSON.stringify(partsOf(system, new Room())) }),
-  };
+  return whereLegible(() => {
+    const room = new Room();
+    const kept: object[] = [];
+    for (const { role, content } of messages.toReversed()) {
+      if (room.isFull) break;
+      kept.unshift({ role, parts: partsOf(content, room) });
+    }
+    return {
+      [attribute.inputMessages]: JSON.stringify(kept),
+      ...(system !== undefined && { [attribute.systemInstructions]: JSON.stringify(partsOf(system, new Room())) }),
+    };
+  });
 }
 
-/** What Claude has answered, also when it is not complete. */
-export function answerContent({ blocks }: Answer): Attributes {
-  const parts = partsOf(blocks.map(blockOf), new Room());
-  return { [attribute.outputMessages]: JSON.stringify([{ role: "assistant", parts }]) };
+/** What Claude has answered, also when it is not complete. Of an answer that is not kept nothing is known. */
+export function answerContent(answer: Answer): Attributes {
+  return whereLegible(() => {
+    const { blocks } = answer;
+    if (blocks.length === 0) return {};
+    const parts = partsOf(blocks.map(blockOf), new Room());
+    return { [attribute.outputMessages]: JSON.stringify([{ role: "assistant", parts }]) };
+  });
 }
 
 /** What a tool was given. */
@@ -44,9 +50,20 @@ export function callContent({ inputJson }: ToolCall): Attributes {
 
 /** What it returned. */
 export function resultContent({ result: { content } }: ToolOutcome): Attributes {
-  const room = new Room();
-  const told = typeof content === "string" ? room.take(content) : JSON.stringify(partsOf(content, room));
-  return { [attribute.toolResult]: told };
+  return whereLegible(() => {
+    const room = new Room();
+    const told = typeof content === "string" ? room.take(content) : JSON.stringify(partsOf(content, room));
+    return { [attribute.toolResult]: told };
+  });
+}
+
+/** What does not have the form that it should is left out: that it cannot be told must not harm what it is about. */
+function whereLegible(describe: () => Attributes): Attributes {
+  try {
+    return describe();
+  } catch {
+    return {};
+  }
 }
 
 /** The input of a tool call may be cut short, and then is no JSON. */
@@ -96,23 +113,25 @@ function partOf(value: unknown, room: Room): object {
 
 /** How much more an attribute may hold. */
 class Room {
-  #left = MAX_LENGTH;
+  #left = MAX_BYTES;
 
   get isFull(): boolean {
     return this.#left <= 0;
   }
 
   takePart(): void {
-    this.#left -= PART_LENGTH;
+    this.#left -= PART_BYTES;
   }
 
   /** As much of a text as there is room for. Of anything else nothing. */
   take(value: unknown): string {
     const text = typeof value === "string" ? value : "";
-    const length = Math.max(0, Math.min(text.length, MAX_TEXT_LENGTH, this.#left));
-    this.#left -= length;
+    const most = Math.max(0, Math.min(MAX_TEXT_BYTES, this.#left));
+    const bytes = Buffer.from(text.slice(0, most));
+    const taken = bytes.subarray(0, most);
+    this.#left -= taken.length;
     // A copy: otherwise it would hold on to the whole text until it is sent. Halves of characters are replaced.
-    const taken = Buffer.from(text.slice(0, length)).toString();
-    return length === text.length ? taken : `${taken}…`;
+    const copy = taken.toString();
+    return text.length <= most && bytes.length <= most ? copy : `${copy}…`;
   }
 }

@@ -9,8 +9,9 @@ const MAX_MESSAGES = 20;
 const MAX_LENGTH = 300;
 
 /**
- * Puts into the log what OpenTelemetry says of itself, such as that a collector cannot be reached: as warnings, since no call
- * suffers from it, and never more than a few in a minute. Objects are left out: they may be spans, with what is in them.
+ * Puts into the log what OpenTelemetry says of itself, such as that a collector cannot be reached: as warnings, since no
+ * call suffers from it, and never more than a few in a minute. Objects are left out: they may be spans, with what is in
+ * them.
  */
 export function createDiagnostics(logger: Logger, now: () => number = () => performance.now()): DiagLogger {
   let told = new Set<string>();

@@ -12,13 +12,19 @@ import {
 } from "@opentelemetry/sdk-metrics";
 import { startNodeSdk } from "@opentelemetry/sdk-node";
 import { ConfigError } from "../config/config.ts";
-import type { OtlpProtocol, TelemetrySettings } from "../config/telemetry-environment.ts";
+import type { OtlpMetrics, OtlpProtocol, TelemetrySettings } from "../config/telemetry-environment.ts";
 import { createDiagnostics } from "./diagnostics.ts";
 import type { Logger } from "./logger.ts";
 import type { Telemetry } from "./telemetry.ts";
 
 /** How long the end of the process waits for a collector. The grace period of the chart has room for it. */
 const FLUSH_MS = 5_000;
+
+/**
+ * With content, a span has 40 KiB and more. A collector takes 4 MiB at once over gRPC, unless it is told otherwise, and what
+ * waits for one that is down must not fill the memory. What is set goes before this.
+ */
+const SPANS_WITH_CONTENT = { OTEL_BSP_MAX_EXPORT_BATCH_SIZE: "32", OTEL_BSP_MAX_QUEUE_SIZE: "512" };
 
 /** Each reads the rest of its settings from the environment. */
 const METRIC_EXPORTERS: Readonly<Record<OtlpProtocol, new () => PushMetricExporter>> = {
@@ -27,6 +33,11 @@ const METRIC_EXPORTERS: Readonly<Record<OtlpProtocol, new () => PushMetricExport
   "http/protobuf": ProtobufExporter,
 };
 
+export interface ExportSettings extends TelemetrySettings {
+  /** Whether spans carry prompts and answers. */
+  readonly captureContent: boolean;
+}
+
 /**
  * Starts the SDK of OpenTelemetry, which reads from the environment what is not in the settings. `reader` gets the same
  * metrics as the collector.
@@ -34,23 +45,17 @@ const METRIC_EXPORTERS: Readonly<Record<OtlpProtocol, new () => PushMetricExport
  * @throws {ConfigError} when the SDK cannot use what it reads.
  */
 export function startExport(
-  settings: TelemetrySettings,
+  settings: ExportSettings,
   reader: IMetricReader,
   logger: Logger,
 ): Omit<Telemetry, "scrape"> {
-  const { traces, otlpMetrics, serviceName, serviceVersion, diagnostics } = settings;
-  const readers = [reader];
-  if (otlpMetrics !== undefined) {
-    readers.push(
-      new PeriodicExportingMetricReader({
-        exporter: new METRIC_EXPORTERS[otlpMetrics.protocol](),
-        exportIntervalMillis: otlpMetrics.interval,
-        exportTimeoutMillis: otlpMetrics.timeout,
-      }),
-    );
-  }
+  const { traces, otlpMetrics, serviceName, serviceVersion, diagnostics, captureContent } = settings;
+  const readers = [reader, ...(otlpMetrics === undefined ? [] : [exportingReader(otlpMetrics)])];
+  // The SDK has no other way to be told.
+  if (captureContent) for (const [name, value] of Object.entries(SPANS_WITH_CONTENT)) process.env[name] ||= value;
   startNodeSdk({
-    logLevel: diagnostics,
+    // It would write to the console, past the log, and quote what it cannot use.
+    logLevel: "none",
     resourceAttributes: { "service.name": serviceName, "service.version": serviceVersion },
     metricReaders: readers,
     // Without processors of ours, the SDK makes those that the environment asks for. Logs are never exported.
@@ -59,9 +64,7 @@ export function startExport(
   });
   // What it has started, it puts into the global places alone.
   const meterProvider = metrics.getMeterProvider();
-  if (!(meterProvider instanceof MeterProvider)) {
-    throw new ConfigError(["the OTEL_* variables cannot be used: a line of OpenTelemetry in the log says why"]);
-  }
+  if (!(meterProvider instanceof MeterProvider)) throw unusable();
   const tracerProvider = traces ? (trace.getTracerProvider() as ProxyTracerProvider).getDelegate() : undefined;
   const logLevel = diagLogLevelFromString(diagnostics) as number;
   diag.setLogger(createDiagnostics(logger), { logLevel, suppressOverrideMessage: true });
@@ -76,11 +79,32 @@ export function startExport(
       const late = setTimeout(FLUSH_MS, undefined, { signal: inTime.signal }).catch(() => undefined);
       const outcome = await Promise.race([flushed, late]);
       inTime.abort();
+      // That a collector has refused them, or is not there, its exporter has told.
       const isSent = outcome?.every(({ status }) => status === "fulfilled") ?? false;
-      if (!isSent) logger.warn("the last spans and metrics could not be sent");
+      if (!isSent) logger.warn("the last spans and metrics could not all be sent");
       for (const place of [trace, metrics, propagation, context, diag]) place.disable();
     },
   };
+}
+
+function exportingReader({ protocol, interval, timeout }: OtlpMetrics): IMetricReader {
+  try {
+    const exporter = new METRIC_EXPORTERS[protocol]();
+    return new PeriodicExportingMetricReader({
+      exporter,
+      exportIntervalMillis: interval,
+      exportTimeoutMillis: timeout,
+    });
+  } catch {
+    throw unusable();
+  }
+}
+
+/** Why is not told: that may quote a secret. */
+function unusable(): ConfigError {
+  return new ConfigError([
+    "OpenTelemetry cannot use the OTEL_EXPORTER_OTLP_* variables: see that certificates and keys are PEM, and go together",
+  ]);
 }
 
 /** The API has no type for what every SDK's provider can do. */

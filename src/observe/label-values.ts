@@ -1,3 +1,24 @@
+/** The values of each label that comes from outside. */
+export interface Labels {
+  readonly models: LabelValues;
+  readonly callers: LabelValues;
+  readonly tools: LabelValues;
+  /** Reasons of errors. Claude may have new ones. */
+  readonly reasons: LabelValues;
+  readonly stopReasons: LabelValues;
+}
+
+/** @param models those of the configuration. */
+export function createLabels(models: Iterable<string>): Labels {
+  return {
+    models: new LabelValues({ known: models, max: 100 }),
+    callers: new LabelValues({ known: ["anonymous"], max: 200 }),
+    tools: new LabelValues({ max: 500 }),
+    reasons: new LabelValues({ max: 100 }),
+    stopReasons: new LabelValues({ max: 20 }),
+  };
+}
+
 /** What a label has in the place of values that there is no room for. */
 const OTHER = "other";
 
@@ -17,7 +38,7 @@ export class LabelValues {
    * @param max how many others pass. All further ones become `other`.
    */
   constructor({ known = [], max }: { readonly known?: Iterable<string>; readonly max: number }) {
-    // Beside the others, for whom it leaves as much room as there was.
+    // `other` takes nobody's place.
     this.#admitted = new Set([OTHER, ...known]);
     this.#most = this.#admitted.size + max;
   }

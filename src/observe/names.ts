@@ -1,16 +1,20 @@
 /**
  * All names of telemetry, in one place. Those of RPCs, of the process and of the runtime are OpenTelemetry's semantic
- * conventions 1.45, those that begin with `gen_ai.` its conventions for generative AI of October 2026. What these have no name
- * for begins with `parley.`.
+ * conventions 1.45, those that begin with `gen_ai.` its conventions for generative AI of October 2026. What these have no
+ * name for begins with `parley.`.
  *
  * Prometheus gets them with `_` for each dot, and counters with `_total` at their end; units are not in the names.
  */
 
 /** Attributes of spans and metrics. */
 export const attribute = {
-  /** What a call, a request or a tool failed with: `ErrorInfo.reason`, a gRPC status, or `tool_error`. */
+  /**
+   * What a call, a request or a tool failed with: `ErrorInfo.reason`, a gRPC status, a code of MCP, the name of an error, or
+   * `tool_error` when a tool says so of itself.
+   */
   errorType: "error.type",
   clientAddress: "client.address",
+  /** A host; of a gRPC tool its target, as the configuration has it. */
   serverAddress: "server.address",
   serverPort: "server.port",
   httpStatus: "http.response.status_code",
@@ -45,12 +49,11 @@ export const attribute = {
   toolArguments: "gen_ai.tool.call.arguments",
   toolResult: "gen_ai.tool.call.result",
   toolName: "gen_ai.tool.name",
-  toolType: "gen_ai.tool.type",
   toolCallId: "gen_ai.tool.call.id",
   agentName: "gen_ai.agent.name",
   mcpMethod: "mcp.method.name",
 
-  /** Claude's `request-id`. */
+  /** Claude's `request-id`. The conventions have no name for it. */
   claudeRequestId: "anthropic.request.id",
   /** `x-request-id` of a call. */
   callId: "parley.call.id",
@@ -73,7 +76,7 @@ export const attribute = {
 
   /** `user` or `system`. */
   cpuMode: "cpu.mode",
-  /** `major`, `minor`, `incremental` or `weakcb`. */
+  /** `major`, `minor`, `incremental`, `weakcb`, or `other`. */
   gcType: "v8js.gc.type",
 } as const;
 

@@ -1,23 +1,19 @@
-import {
-  type Attributes,
-  context as activeContext,
-  type Context,
-  type SpanContext,
-  SpanKind,
-} from "@opentelemetry/api";
+import { type Attributes, context as activeContext, type Context, SpanKind } from "@opentelemetry/api";
 import { BudgetKind, RunState } from "../../gen/parley/v1/agent_service_pb.js";
 import type { LoopObserver, ObservedToolCall, ObservedTurn } from "../agent/loop-observer.ts";
+import type { PriceTable } from "../agent/prices.ts";
 import { OutOfTime } from "../agent/time-limit.ts";
-import type { ToolCall } from "../agent/tool-call.ts";
+import type { ToolCall, ToolOutcome } from "../agent/tool-call.ts";
 import { failureOf } from "../errors/connect-error.ts";
 import { usageOf } from "../rpc/convert/response.ts";
 import type { ObservedWork, RunObserver } from "../runs/run-observer.ts";
 import type { RunRecord } from "../runs/run-record.ts";
-import type { Tool, ToolTrace } from "../tools/tool.ts";
-import type { RequestOrigin } from "../upstream/upstream.ts";
+import type { Tool, ToolTrace, TracedRequest } from "../tools/tool.ts";
+import { logRun } from "./call-log.ts";
 import { callContent, resultContent } from "./content.ts";
 import type { Instruments } from "./instruments.ts";
-import type { LabelValues } from "./label-values.ts";
+import type { Labels } from "./label-values.ts";
+import type { Logger } from "./logger.ts";
 import { attribute } from "./names.ts";
 import { statusName } from "./status.ts";
 import { endSpan, recordingSpan, spanContextOf, type Tracing } from "./tracing.ts";
@@ -28,22 +24,25 @@ export interface ObservedRunsOptions {
   readonly tracing: Tracing;
   /** Whether spans carry the arguments and results of tools. */
   readonly captureContent: boolean;
-  /** Names of tools. */
-  readonly tools: LabelValues;
-  /** Is told of each run that ends. */
-  readonly onEnd: (record: RunRecord) => void;
+  readonly labels: Labels;
+  readonly prices: PriceTable;
+  readonly logger: Logger;
 }
 
 /** What runs are called in traces. */
 const AGENT = "parley";
 
 /** Observes runs: a span for each stretch of work, with links from one to the next, and metrics. */
-export function observeRuns({ instruments, tracing, onEnd }: ObservedRunsOptions): RunObserver {
+export function observeRuns(options: ObservedRunsOptions): RunObserver {
+  const { instruments, logger } = options;
   return {
-    workStarted: (record, cause, before) => workStarted(record, cause, before, instruments, tracing),
+    workStarted: (record, cause) => workStarted(record, cause, options),
     ended(record) {
-      instruments.runsFinished.add(1, { [attribute.runState]: RunState[record.run.state] });
-      onEnd(record);
+      const { run, failure } = record;
+      instruments.runsFinished.add(1, { [attribute.runState]: RunState[run.state] });
+      const alert = failure === undefined ? undefined : failureOf(failure).alert;
+      if (alert !== undefined) instruments.alerts.add(1, { [attribute.alert]: alert });
+      logRun(logger, record);
     },
   };
 }
@@ -51,11 +50,9 @@ export function observeRuns({ instruments, tracing, onEnd }: ObservedRunsOptions
 function workStarted(
   record: RunRecord,
   cause: Context | undefined,
-  before: SpanContext | undefined,
-  instruments: Instruments,
-  tracing: Tracing,
+  { instruments, tracing }: ObservedRunsOptions,
 ): ObservedWork {
-  const { run, owner } = record;
+  const { run, owner, span: before } = record;
   const { turns, toolCalls } = run;
   const startedAt = performance.now();
   const trace = tracing.start(
@@ -73,7 +70,7 @@ function workStarted(
     cause,
   );
   return {
-    origin: { caller: owner, trace },
+    trace,
     span: spanContextOf(trace),
     ended() {
       const state = { [attribute.runState]: RunState[run.state] };
@@ -98,20 +95,24 @@ function workStarted(
 /** Observes the loops of runs: a span for each turn and each tool call, and metrics of tools. */
 export function observeLoop(options: ObservedRunsOptions): LoopObserver {
   return {
-    turnStarted: (number, origin) => turnStarted(number, origin, options),
-    toolCallStarted: (tool, call, origin) => toolCallStarted(tool, call, origin, options),
+    turnStarted: (number, trace) => turnStarted(number, trace, options),
+    toolCallStarted: (tool, call, trace) => toolCallStarted(tool, call, trace, options),
   };
 }
 
-function turnStarted(number: number, origin: RequestOrigin, { tracing }: ObservedRunsOptions): ObservedTurn {
+function turnStarted(
+  number: number,
+  work: Context | undefined,
+  { tracing, prices }: ObservedRunsOptions,
+): ObservedTurn {
   const attributes = { [attribute.turn]: number };
-  const trace = tracing.start("turn", { kind: SpanKind.INTERNAL, attributes }, origin.trace);
+  const trace = tracing.start("turn", { kind: SpanKind.INTERNAL, attributes }, work);
   return {
-    origin: { ...origin, trace },
+    trace,
     ended(answer, error) {
       const span = recordingSpan(trace);
       if (span === undefined) return;
-      if (answer.begun) span.setAttributes(usageAttributes(usageOf(answer)));
+      if (answer.begun) span.setAttributes(usageAttributes(usageOf(answer, prices)));
       endSpan(span, error === undefined ? undefined : turnError(error));
     },
   };
@@ -125,8 +126,8 @@ function turnError(error: unknown): string {
 function toolCallStarted(
   tool: Tool,
   call: ToolCall,
-  origin: RequestOrigin,
-  { instruments, tracing, tools, captureContent }: ObservedRunsOptions,
+  work: Context | undefined,
+  { instruments, tracing, labels, captureContent }: ObservedRunsOptions,
 ): ObservedToolCall {
   const startedAt = performance.now();
   const trace = tracing.start(
@@ -137,12 +138,11 @@ function toolCallStarted(
         [attribute.operation]: "execute_tool",
         [attribute.toolName]: tool.name,
         [attribute.toolCallId]: call.id,
-        [attribute.toolType]: tool.grpcMethod === undefined ? "function" : "extension",
       },
     },
-    origin.trace,
+    work,
   );
-  const name = { [attribute.toolName]: tools.admit(tool.name) };
+  const name = { [attribute.toolName]: labels.tools.admit(tool.name) };
   instruments.toolActive.add(1, name);
   return {
     trace: toolTrace(trace, tracing),
@@ -152,7 +152,7 @@ function toolCallStarted(
       instruments.toolActive.add(-1, name);
       instruments.toolDuration.record((performance.now() - startedAt) / 1_000, {
         ...name,
-        ...(errorType !== undefined && { [attribute.errorType]: errorType }),
+        ...(errorType !== undefined && { [attribute.errorType]: labels.reasons.admit(errorType) }),
       });
       const span = recordingSpan(trace);
       if (span === undefined) return;
@@ -166,31 +166,39 @@ function toolCallStarted(
 }
 
 /** What a tool call failed with: a gRPC status, or that the tool says so of itself. Undefined: it did not. */
-function outcomeError({ failure, fault, result }: Parameters<ObservedToolCall["ended"]>[0] & {}): string | undefined {
+function outcomeError({ failure, fault, result }: ToolOutcome): string | undefined {
   if (fault !== undefined) return "INTERNAL";
   if (failure !== undefined) return statusName(failure.code);
   return result.is_error === true ? "tool_error" : undefined;
 }
 
 function toolTrace(trace: Context | undefined, tracing: Tracing): ToolTrace {
-  const request = (name: string, attributes: Attributes) => {
-    const client = tracing.start(name, { kind: SpanKind.CLIENT, attributes }, trace);
-    return {
-      headers: tracing.headers(client),
-      ended(errorType: string | undefined) {
-        const span = recordingSpan(client);
-        if (span !== undefined) endSpan(span, errorType);
-      },
-    };
-  };
+  const begin = (name: string, attributes: Attributes) =>
+    tracing.start(name, { kind: SpanKind.CLIENT, attributes }, trace);
   return {
-    grpcRequest: (method, target) =>
-      request(method, {
+    grpcRequest(method, target) {
+      const request = begin(method, {
         [attribute.rpcSystem]: "grpc",
         [attribute.rpcMethod]: method,
         [attribute.serverAddress]: target,
-      }),
-    mcpRequest: (tool) =>
-      request(`tools/call ${tool}`, { [attribute.mcpMethod]: "tools/call", [attribute.toolName]: tool }),
+      });
+      return tracedRequest(request, tracing.headers(request));
+    },
+    mcpRequest(tool) {
+      const attributes = { [attribute.mcpMethod]: "tools/call", [attribute.toolName]: tool };
+      const request = begin(`tools/call ${tool}`, attributes);
+      // MCP has members for these alone.
+      return tracedRequest(request, tracing.w3cHeaders(request));
+    },
+  };
+}
+
+function tracedRequest(request: Context | undefined, headers: Record<string, string>): TracedRequest {
+  return {
+    headers,
+    ended(errorType) {
+      const span = recordingSpan(request);
+      if (span !== undefined) endSpan(span, errorType);
+    },
   };
 }

@@ -1,5 +1,6 @@
 import type { Upstream, UpstreamOptions } from "../upstream/upstream.ts";
-import { ObservedAnswer, ObservedRequest, type ObservedRequestOptions } from "./observed-request.ts";
+import { ObservedAnswer } from "./observed-answer.ts";
+import { ObservedRequest, type ObservedRequestOptions } from "./observed-request.ts";
 
 /**
  * Observes requests to Claude: a client's span for each attempt, and metrics. The SDK has such a span too, but it would end
@@ -15,7 +16,7 @@ export function observeUpstream(upstream: Upstream, options: ObservedRequestOpti
     const observed = new ObservedRequest({ operation, model }, callOptions, options);
     try {
       const result = await request(observed.callOptions);
-      if (model !== undefined) options.models.admit(model);
+      if (model !== undefined) options.labels.models.admit(model);
       observed.end(undefined);
       return result;
     } catch (error) {
@@ -29,7 +30,7 @@ export function observeUpstream(upstream: Upstream, options: ObservedRequestOpti
       const observed = new ObservedAnswer(params, callOptions, options);
       try {
         const stream = await upstream.streamMessage(params, observed.callOptions);
-        observed.watch(stream);
+        observed.follow(stream);
         return stream;
       } catch (error) {
         observed.end(error);
@@ -37,10 +38,10 @@ export function observeUpstream(upstream: Upstream, options: ObservedRequestOpti
       }
     },
     countTokens: (params, callOptions) =>
-      observe("count_tokens", params.model, callOptions, (observed) => upstream.countTokens(params, observed)),
+      observe("count_tokens", params.model, callOptions, (traced) => upstream.countTokens(params, traced)),
     listModels: (params, callOptions) =>
-      observe("list_models", undefined, callOptions, (observed) => upstream.listModels(params, observed)),
-    getModel: (id, callOptions) => observe("get_model", id, callOptions, (observed) => upstream.getModel(id, observed)),
+      observe("list_models", undefined, callOptions, (traced) => upstream.listModels(params, traced)),
+    getModel: (id, callOptions) => observe("get_model", id, callOptions, (traced) => upstream.getModel(id, traced)),
     [Symbol.asyncDispose]: () => upstream[Symbol.asyncDispose](),
   };
 }

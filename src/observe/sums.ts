@@ -15,8 +15,8 @@ export class Sum {
 }
 
 /**
- * A counter that each call adds to. One of OpenTelemetry's own would make a text of the labels to find the sum, each time and
- * for each reader, which costs more than the rest of its work; the sums here are only told when somebody collects them.
+ * A counter that each call adds to. One of OpenTelemetry's own would make a text of the labels to find the sum, each time
+ * and for each reader, which costs more than the rest of its work; the sums here are only told when somebody collects them.
  */
 export class Sums {
   readonly #sums = new Map<Attributes, Sum>();

@@ -52,7 +52,12 @@ export class Tracing {
     return context === undefined ? {} : injected(this.#propagator, context);
   }
 
-  /** Headers that hand a trace on to Claude: identifiers alone, and nothing when nothing is traced. */
+  /** The same as W3C Trace Context, whatever the configuration has: identifiers alone. */
+  w3cHeaders(context: Context | undefined): Record<string, string> {
+    return context === undefined ? {} : injected(w3c, context);
+  }
+
+  /** Headers that hand a trace on to Claude. Undefined: nothing is traced. */
   headersForClaude(context: Context | undefined): Record<string, string> | undefined {
     return this.#tracer === undefined || context === undefined ? undefined : injected(w3c, context);
   }

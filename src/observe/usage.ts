@@ -2,7 +2,7 @@ import type { Attributes } from "@opentelemetry/api";
 import type { Usage } from "../../gen/parley/v1/usage_pb.js";
 import { attribute } from "./names.ts";
 
-/** What Claude has used, as spans have it: they pass over what is undefined. Input tokens are all of them there, those of the prompt cache included. */
+/** What Claude has used, as spans have it: they pass over what is undefined. */
 export function usageAttributes(usage: Usage): Attributes {
   return {
     [attribute.inputTokens]: allInputTokens(usage),

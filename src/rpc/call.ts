@@ -1,7 +1,7 @@
 import type { DescMethodServerStreaming, DescMethodUnary, Message, MessageShape } from "@bufbuild/protobuf";
 import type { Context, SpanContext } from "@opentelemetry/api";
 import type { Run } from "../../gen/parley/v1/agent_service_pb.js";
-import type { TurnProgress } from "../agent/turn.ts";
+import type { ChatTurn } from "./chat-turn.ts";
 import type { Output } from "./output.ts";
 
 /** What is known of a call: filled in while it runs, and read meanwhile and at its end. Holds no prompt and no answer. */
@@ -37,13 +37,15 @@ export interface CallRecord {
   /** Path of the ChatRequest in the request message: `""` or `"chat."`. */
   chatPath?: string;
   /** Turn with Claude. */
-  turn?: TurnProgress;
+  turn?: ChatTurn;
   /** Run that the call started or watches. */
   run?: Run;
   /** Span of a run that the call is about without being a part of its trace. */
   linkedSpan?: SpanContext | undefined;
   /** Messages that were sent. Unset: its handler has not come to its end. */
   messagesSent?: number;
+  /** When its message had been read, by `performance.now()`. Unset: it never was. */
+  receivedAt?: number;
   /** When the handler came to its end, by `performance.now()`. */
   handledAt?: number;
   /** Last sequence number that was sent. */

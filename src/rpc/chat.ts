@@ -1,6 +1,7 @@
 import { ChatService } from "../../gen/parley/v1/chat_service_pb.js";
-import { TurnProgress, turn } from "../agent/turn.ts";
+import { turn } from "../agent/turn.ts";
 import { type Method, unary } from "./call.ts";
+import { ChatTurn } from "./chat-turn.ts";
 import { toTurnRequest } from "./convert/request.ts";
 import { answerFormat, formattedResponse } from "./convert/structured-output.ts";
 import type { RpcDependencies } from "./dependencies.ts";
@@ -14,7 +15,7 @@ export function chat({ defaults, prices, ...dependencies }: RpcDependencies): Me
       record.chatPath = "";
       const request = toTurnRequest(input, "", defaults);
       const format = answerFormat(input.outputConfig, defaults.messageTypes);
-      const progress = new TurnProgress();
+      const progress = new ChatTurn(prices);
       record.turn = progress;
       for await (const _ of await turn(request, progress, dependencies, { signal, deadline, origin: record })) {
         record.firstOutputAt ??= performance.now();

@@ -6,9 +6,10 @@ import {
   StreamChatResponseSchema,
 } from "../../gen/parley/v1/chat_service_pb.js";
 import type { PriceTable } from "../agent/prices.ts";
-import { TurnProgress, turn } from "../agent/turn.ts";
+import { turn } from "../agent/turn.ts";
 import type { Answer } from "../upstream/answer.ts";
 import { type Method, streaming } from "./call.ts";
+import { ChatTurn } from "./chat-turn.ts";
 import { writeDelta } from "./convert/delta-bytes.ts";
 import { eventFromClaude } from "./convert/events.ts";
 import { toTurnRequest } from "./convert/request.ts";
@@ -31,7 +32,7 @@ export function streamChat({ defaults, heartbeatMs, prices, ...dependencies }: R
       // What is to be checked must be kept.
       const request = { ...turnRequest, omitContent: omitFinalMessage && format === undefined };
       const ending = { omitFinalMessage, format, prices };
-      const progress = new TurnProgress();
+      const progress = new ChatTurn(prices);
       record.turn = progress;
       let sequence = 0;
       const send = (response: StreamChatResponse) => {

@@ -143,7 +143,7 @@ export class ActiveRun {
   ): Promise<void> {
     const { run, budget } = this.record;
     if (hasEnded(run)) return;
-    const observed = this.#environment.observer.workStarted(this.record, cause?.trace, this.record.span);
+    const observed = this.#environment.observer.workStarted(this.record, cause?.trace);
     this.record.span = observed.span;
     this.record.callId = cause?.callId;
     const startedAt = performance.now();
@@ -151,12 +151,13 @@ export class ActiveRun {
     using end = new LinkedAbort(this.#controller.signal, limits.deadline, () =>
       end.abort(new ParleyError("DEADLINE_EXCEEDED", "the time of the run is up")),
     );
+    let events: ReturnType<typeof runLoop> | undefined;
     try {
       if (how !== undefined) await this.#tell([{ case: how, value: { run } }]);
       const { caller, ...loop } = this.#task.loop;
       const { onFault } = this.#environment;
-      const { origin } = observed;
-      const events = runLoop(
+      const origin = { caller: this.record.owner, trace: observed.trace };
+      events = runLoop(
         { ...loop, budget, origin, context: { runId: run.id, caller } },
         this.#state,
         { ...this.#environment.loop, onFault: (tool, fault) => onFault(this.record, tool, fault) },
@@ -166,6 +167,8 @@ export class ActiveRun {
     } catch (error) {
       // What is still at work for it stops. If that is how it ended, the reason for it counts.
       end.abort(error);
+      // When the store does not take what the loop tells, it waits in the middle of a turn, and would do so for ever.
+      await events?.return(undefined as never).catch(() => {});
       await this.#fail(end.signal.reason);
     } finally {
       observed.ended();

@@ -19,8 +19,8 @@ const answerEvents = new Set([
 
 /** Is told how a stream goes on. */
 export interface StreamObserver {
-  /** Events have been read. */
-  received(batch: readonly StreamEvent[]): void;
+  /** Events have been read. `isPrompt`: a reader was waiting for them, so they had only just come. */
+  received(batch: readonly StreamEvent[], isPrompt: boolean): void;
   /** Nothing more will be read. Is called once. `error` is undefined when the answer is complete. */
   ended(error: Error | undefined): void;
 }
@@ -85,7 +85,7 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
   next(): Promise<Result> {
     return new Promise((resolve, reject) => {
       this.#reader = { resolve, reject };
-      this.#answerReader();
+      this.#answerReader(false);
     });
   }
 
@@ -120,11 +120,10 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
     this.#notify();
   }
 
-  readonly #answerReader = (): void => {
-    this.#isAnswering = false;
+  #answerReader(isPrompt: boolean): void {
     const reader = this.#reader;
     if (reader === undefined) return;
-    const value = this.#nextBatch();
+    const value = this.#nextBatch(isPrompt);
     if (value === undefined && !this.#complete && this.#failure === undefined) return;
     this.#reader = undefined;
     if (value !== undefined) reader.resolve({ done: false, value });
@@ -133,15 +132,15 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
       this.onComplete();
       reader.resolve({ done: true, value: undefined });
     }
-  };
+  }
 
   /** Undefined: nothing has arrived that could be handed on. */
-  #nextBatch(): readonly StreamEvent[] | undefined {
+  #nextBatch(isPrompt: boolean): readonly StreamEvent[] | undefined {
     const unread = this.#unread;
     this.#unread = undefined;
     if (unread !== undefined) return unread;
     while (!this.#complete && this.#failure === undefined && this.#chunks.length > 0) {
-      const batch = this.#read();
+      const batch = this.#read(isPrompt);
       if (batch.length > 0) return batch;
     }
     if (!this.#complete && this.#failure === undefined && this.#end !== undefined)
@@ -150,7 +149,7 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
   }
 
   /** Decodes what has arrived, in nearly all cases all of it. */
-  #read(): readonly StreamEvent[] {
+  #read(isPrompt: boolean): readonly StreamEvent[] {
     const batch: StreamEvent[] = [];
     let failure: Error | undefined;
     try {
@@ -159,7 +158,7 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
       failure = isTelling(error) ? error : malformed(error, this.requestId);
     }
     const { added, misfit } = this.#add(batch);
-    if (added.length > 0) this.observer?.received(added);
+    if (added.length > 0) this.observer?.received(added, isPrompt);
     // What does not fit came before what cannot be decoded.
     const failed = misfit ?? failure;
     if (failed !== undefined) this.#fail(failed);
@@ -245,8 +244,13 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
   #notify(): void {
     if (this.#reader === undefined || this.#isAnswering) return;
     this.#isAnswering = true;
-    queueMicrotask(this.#answerReader);
+    queueMicrotask(this.#answerWaiting);
   }
+
+  readonly #answerWaiting = (): void => {
+    this.#isAnswering = false;
+    this.#answerReader(true);
+  };
 }
 
 function put(event: StreamEvent, batch: StreamEvent[]): void {

@@ -18,7 +18,7 @@ test("no call is begun when the time is up", async () => {
     context: { runId: "run_1", caller: { name: "anonymous", header: () => undefined } },
     limits: { signal: new AbortController().signal, deadline: performance.now() - 1, maxResultBytes: 1_024 },
     observer: silentObserver.loop,
-    origin: { caller: "anonymous" },
+    trace: undefined,
     onFault: () => {},
   });
   assert.deepEqual(await Array.fromAsync(events), []);

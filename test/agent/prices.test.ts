@@ -38,11 +38,15 @@ describe("the price table", () => {
     "a model by the whole of its dated name": { model: "dated-20260901", of: { output_tokens: 1 }, cost: 1 },
     "a model with a date": { model: "plain-20260901", of: { output_tokens: 1 }, cost: 10 },
     "a price of nothing": { model: "free", of: all, cost: 0 },
-    "a count that is none": {
+    "what is not told": {
       model: "plain",
-      of: { input_tokens: "many", output_tokens: 1, cache_creation: null },
+      of: { output_tokens: 1, cache_creation: null, cache_read_input_tokens: null },
       cost: 10,
     },
+    "a count that is none": { model: "plain", of: { input_tokens: "many", output_tokens: 1 }, cost: Infinity },
+    "a count below 0": { model: "plain", of: { input_tokens: 1, output_tokens: -1 }, cost: Infinity },
+    "a count that no answer can have": { model: "plain", of: { input_tokens: 2 ** 31 }, cost: Infinity },
+    "a part of a token": { model: "free", of: { cache_creation: { ephemeral_1h_input_tokens: 0.5 } }, cost: Infinity },
   })) {
     test(`knows ${name}`, () => assert.equal(prices.costMicrosUsd(model, usage(of)), cost));
   }

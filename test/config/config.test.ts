@@ -26,6 +26,7 @@ function problems(env: NodeJS.Dict<string>): readonly string[] {
 }
 
 const key = { ANTHROPIC_API_KEY: "sk-test" };
+const HEADERS = "must be pairs such as name=value, with commas between them, of names and texts that a header may have";
 
 describe("the environment", () => {
   test("with nothing but a key is enough", () => {
@@ -232,7 +233,17 @@ describe("OTEL_*", () => {
     ["OTEL_BSP_MAX_QUEUE_SIZE", "0", 'must be a whole number from 1 to 999999999, but is "0"'],
     ["OTEL_SDK_DISABLED", "1", 'must be true or false, but is "1"'],
     ["OTEL_RESOURCE_ATTRIBUTES", "a=b,c", 'must be pairs such as name=value, with commas between them, but is "a=b,c"'],
-    ["OTEL_EXPORTER_OTLP_HEADERS", "Bearer secret", "must be pairs such as name=value, with commas between them"],
+    ["OTEL_EXPORTER_OTLP_HEADERS", "Bearer secret", HEADERS],
+    ["OTEL_EXPORTER_OTLP_HEADERS", "my name=secret", HEADERS],
+    ["OTEL_EXPORTER_OTLP_HEADERS", "x-key=sécret", HEADERS],
+    ["OTEL_EXPORTER_OTLP_HEADERS", "x-key=sec%0Aret", HEADERS],
+    ["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-key=100%", HEADERS],
+    ["OTEL_EXPORTER_OTLP_METRICS_HEADERS", "x-key-bin=AAAA", HEADERS],
+    [
+      "OTEL_EXPORTER_OTLP_ENDPOINT",
+      " http://collector:4318",
+      "must be an http or https URL, since the protocol is http/protobuf",
+    ],
     [
       "OTEL_EXPORTER_OTLP_ENDPOINT",
       "collector:4318",

@@ -86,9 +86,18 @@ test("usage that the proto knows leaves nothing over, and what does not fit stay
     inference_geo: "us",
   };
   assert.equal(usageFromClaude(Reader.of(JSON.stringify(known))).extraJson, "");
-  const odd = { ...known, server_tool_use: { web_search_requests: 8, web_fetch_requests: "many" }, cache_creation: 5 };
+  const odd = {
+    ...known,
+    server_tool_use: { web_search_requests: 8, web_fetch_requests: "many" },
+    cache_creation: 5,
+    input_tokens: -1,
+  };
   const { extraJson, webSearchRequests, webFetchRequests } = usageFromClaude(Reader.of(JSON.stringify(odd)));
-  assert.deepEqual(JSON.parse(extraJson), { cache_creation: 5, server_tool_use: { web_fetch_requests: "many" } });
+  assert.deepEqual(JSON.parse(extraJson), {
+    input_tokens: -1,
+    cache_creation: 5,
+    server_tool_use: { web_fetch_requests: "many" },
+  });
   assert.deepEqual([webSearchRequests, webFetchRequests], [8, undefined]);
 });
 

@@ -209,7 +209,7 @@ describe("however many there are, the number of series is bounded, and no number
       const peer = { address: name(index), caller: name(index) };
       const record = newCallRecord(route, "grpc", peer, { "x-request-id": name(index) });
       observers.calls.started(record, {});
-      Object.assign(record, { code: index % 17, reason: name(index), settled: Promise.resolve(), messagesSent: 1 });
+      Object.assign(record, { code: index % 17, reason: name(index), receivedAt: performance.now(), messagesSent: 1 });
       observers.calls.ended(record);
     }
     const series = await observers.scrape();
@@ -224,7 +224,7 @@ describe("however many there are, the number of series is bounded, and no number
     assert.ok(tool);
     for (let index = 0; index < MANY; index++) {
       const call = { id: name(index), name: name(index), inputJson: "{}" };
-      const observed = observers.loop.toolCallStarted({ ...tool, name: name(index) }, call, { caller: "" });
+      const observed = observers.loop.toolCallStarted({ ...tool, name: name(index) }, call, undefined);
       observed.trace.grpcRequest(name(index), name(index)).ended(name(index));
       observed.ended({ result: { type: "tool_result", tool_use_id: "t", is_error: index % 2 === 0 } });
     }

@@ -29,11 +29,11 @@ interface Running extends AsyncDisposable {
   stop(): Promise<number>;
 }
 
-async function start(env: NodeJS.Dict<string>): Promise<Running> {
+async function start(env: NodeJS.Dict<string>, config: object = {}): Promise<Running> {
   await using starting = new AsyncDisposableStack();
   const simulator = starting.use(await createSimulator({ pacing: "instant" }));
   const service = starting.use(
-    await startServiceProcess({ ANTHROPIC_BASE_URL: simulator.url, ...env }, { server: { lameDuck: "0s" } }),
+    await startServiceProcess({ ANTHROPIC_BASE_URL: simulator.url, ...env }, { server: { lameDuck: "0s" }, ...config }),
   );
   const chat = createClient(ChatService, createGrpcTransport({ baseUrl: service.url }));
   const call = async (headers = {}) => {
@@ -118,6 +118,24 @@ describe("an OTLP receiver", { skip }, () => {
     await receiver[Symbol.asyncDispose]();
     assert.equal(serverSpans(receiver).length, 440);
     assert.ok(receiver.metrics().has("rpc.server.call.duration"));
+    assert.deepEqual(diagnostics(parley), []);
+  });
+
+  test("gets every span also when they carry what is said, at length", async () => {
+    await using receiver = await startOtlpReceiver();
+    const env = {
+      OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: receiver.endpoint("grpc"),
+      OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: "grpc",
+    };
+    await using parley = await start(env, { telemetry: { captureContent: true } });
+    const text = "what is said, at length ".repeat(2_000);
+    for (let done = 0; done < 200; done += 20) {
+      const call = () => parley.chat.chat({ messages: [{ role: Role.USER, text }], system: { text } });
+      await Promise.all(Array.from({ length: 20 }, call));
+    }
+    await parley.stop();
+    await receiver[Symbol.asyncDispose]();
+    assert.equal(serverSpans(receiver).length, 200);
     assert.deepEqual(diagnostics(parley), []);
   });
 
@@ -216,7 +234,7 @@ describe("a collector that", { concurrency: true }, () => {
       await parley.service.line(({ source }) => source === "opentelemetry");
       await parley.calls(100);
       const time = await parley.stop();
-      await parley.service.line(({ msg }) => msg === "the last spans and metrics could not be sent");
+      await parley.service.line(({ msg }) => msg === "the last spans and metrics could not all be sent");
       assert.ok(time < 10_000, `${time} ms`);
       assert.ok(diagnostics(parley).length < 10, JSON.stringify(diagnostics(parley)));
     });
@@ -240,7 +258,7 @@ describe("a collector that", { concurrency: true }, () => {
       assert.ok(connections > 0 && connections <= 31, `${connections} requests at a time`);
       const time = await parley.stop();
       assert.ok(time < 10_000, `${time} ms`);
-      await parley.service.line(({ msg }) => msg === "the last spans and metrics could not be sent");
+      await parley.service.line(({ msg }) => msg === "the last spans and metrics could not all be sent");
       server.close();
     });
   }

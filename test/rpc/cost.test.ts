@@ -4,6 +4,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { AgentService } from "../../gen/parley/v1/agent_service_pb.js";
 import type { ChatRequestSchema } from "../../gen/parley/v1/chat_service_pb.js";
 import { CacheTtl, Role } from "../../gen/parley/v1/content_pb.js";
+import { failureOf } from "../support/details.ts";
 import { ask, calls, run, says, startAgents } from "../support/runs.ts";
 import { ScriptedTools } from "../support/scripted-tools.ts";
 import { type Service, startService } from "../support/service.ts";
@@ -35,6 +36,20 @@ describe("what an answer costs", () => {
     const run = await Array.fromAsync(service.client(AgentService).runAgent({ chat: { messages } }));
     const last = run.at(-1)?.event?.event;
     assert.equal(last?.case === "runFinished" && last.value.run?.usage?.costMicrosUsd, usage.costMicrosUsd);
+  });
+
+  test("is told also of an answer that is cut short", async () => {
+    const steps = [
+      { ...says("It is over there."), faults: { cutAfter: 5 } },
+      { ...says("It is over there."), faults: { cutAfter: 5 } },
+    ];
+    const prices = { "claude-sonnet-5-5": { input: 1, output: 100 } };
+    await using cut = await startService({ script: { steps }, config: { prices } as never });
+    for (const call of [cut.chat.chat({ messages }), cut.chat.streamChat({ chat: { messages } })]) {
+      const usage = (await failureOf(call)).partialOutput?.usage;
+      assert.ok(usage !== undefined && usage.outputTokens > 0);
+      assert.equal(usage.costMicrosUsd, BigInt(usage.inputTokens + 100 * usage.outputTokens));
+    }
   });
 
   test("has its own price for what is written to the prompt cache and read from it", async () => {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { type AgentEvent, RunState } from "../../gen/parley/v1/agent_service_pb.js";
+import type { LoopObserver } from "../../src/agent/loop-observer.ts";
 import { ParleyError } from "../../src/errors/parley-error.ts";
 import { MemoryRunStore } from "../../src/runs/memory-run-store.ts";
 import type { RunRecord } from "../../src/runs/run-record.ts";
@@ -9,6 +10,7 @@ import type { RunQuery, RunStore, StoredEvent } from "../../src/runs/run-store.t
 import { createSimulator, type Script } from "../../src/simulator/simulator.ts";
 import { ask, assertGapless, calls, says } from "../support/runs.ts";
 import { hang, ScriptedTools } from "../support/scripted-tools.ts";
+import { silentObserver } from "../support/silent-observer.ts";
 import { type ReplicaOptions, startReplica } from "./replicas.ts";
 
 /** A store that takes its time, as one in another process does, and that can be out of reach. */
@@ -168,5 +170,23 @@ describe("with a store that takes its time", { timeout: 60_000 }, () => {
     const next = await one.replica.start(ask(tools));
     await one.replica.follow(next, 0);
     assert.equal(next.run.state, RunState.SUCCEEDED);
+  });
+
+  test("a turn whose events cannot be stored ends, and its observer is told", async () => {
+    const turns: string[] = [];
+    const observer: LoopObserver = {
+      ...silentObserver.loop,
+      turnStarted(number, trace) {
+        turns.push(`${number} begins`);
+        // From now on: what the turn yields is not taken.
+        one.store.isOut = true;
+        return { trace, ended: (_, error) => void turns.push(`${number} ends: ${error instanceof ParleyError}`) };
+      },
+    };
+    await using one = await startOne([says("Never told.")], { observer });
+    const record = await one.replica.start(ask(newTools()));
+    await one.replica.runs.idle();
+    assert.equal(record.run.state, RunState.FAILED);
+    assert.deepEqual(turns, ["1 begins", "1 ends: true"]);
   });
 });

@@ -5,6 +5,7 @@ import {
   type RunAgentRequest,
   RunAgentRequestSchema,
 } from "../../gen/parley/v1/agent_service_pb.js";
+import type { LoopObserver } from "../../src/agent/loop-observer.ts";
 import { PriceTable } from "../../src/agent/prices.ts";
 import { RetryBudget } from "../../src/agent/retry.ts";
 import { ToolSlots } from "../../src/agent/tool-set.ts";
@@ -37,13 +38,14 @@ export interface Replica extends AsyncDisposable {
 
 export interface ReplicaOptions {
   readonly maxActive?: number;
+  readonly observer?: LoopObserver;
 }
 
 export function startReplica(
   simulator: Simulator,
   store: RunStore,
   tools: ScriptedTools,
-  { maxActive = 1_000 }: ReplicaOptions = {},
+  { maxActive = 1_000, observer = silentObserver.loop }: ReplicaOptions = {},
 ): Replica {
   const config = loadConfig({ ANTHROPIC_API_KEY: "sk-test", ANTHROPIC_BASE_URL: simulator.url });
   const { claude } = config;
@@ -71,7 +73,7 @@ export function startReplica(
       retrier,
       prices,
       slots: new ToolSlots(),
-      observer: silentObserver.loop,
+      observer,
       maxResultBytes: config.runs.resultBytes,
     },
     observer: silentObserver.runs,

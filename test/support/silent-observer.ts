@@ -5,11 +5,11 @@ import { passedTrace } from "./tool-trace.ts";
 /** Observers that tell nobody. */
 export const silentObserver: { readonly loop: LoopObserver; readonly runs: RunObserver } = {
   loop: {
-    turnStarted: (_, origin) => ({ origin, ended() {} }),
+    turnStarted: (_, trace) => ({ trace, ended() {} }),
     toolCallStarted: () => ({ trace: passedTrace(), run: (work) => work(), ended() {} }),
   },
   runs: {
-    workStarted: ({ owner }, trace) => ({ origin: { caller: owner, trace }, span: undefined, ended() {} }),
+    workStarted: (_, trace) => ({ trace, span: undefined, ended() {} }),
     ended() {},
   },
 };

@@ -115,3 +115,18 @@ test("a text that grows by pieces is the text of its pieces, with halves of char
     }),
   );
 });
+
+test("an observer is told whether somebody was waiting for what is read", async () => {
+  const { stream, sink } = open();
+  const told: boolean[] = [];
+  stream.observer = { received: (_, isPrompt) => told.push(isPrompt), ended() {} };
+  const waiting = stream.next();
+  sink.data(bytesOf([{ type: "message_start", message }]));
+  await waiting;
+  sink.data(bytesOf([begin(0)]));
+  await stream.next();
+  const next = stream.next();
+  sink.data(bytesOf([text(0, "a")]));
+  await next;
+  assert.deepEqual(told, [true, false, true]);
+});

@@ -61,6 +61,13 @@ export class Reader {
     throw new Mismatch(`${name} is not a 32-bit integer`);
   }
 
+  /** A number of things: not below 0. */
+  optionalCount(name: string): number | undefined {
+    const value = this.optionalInt(name);
+    if (value !== undefined && value < 0) throw new Mismatch(`${name} is below 0`);
+    return value;
+  }
+
   optionalBoolean(name: string): boolean | undefined {
     const value = this.#value(name);
     if (value === undefined || typeof value === "boolean") return value;

@@ -38,33 +38,27 @@ export function chatResponse(answer: Answer, prices: PriceTable): ChatResponse {
 /** Usages by what they were made from: the events, the answer and the log line tell the same one. */
 const usages = new WeakMap<AnswerUsage, Usage>();
 
-/**
- * What an answer has cost so far. Not to be changed: others may hold the same.
- *
- * @param prices tell what it has cost in money. Without them that is told only if it has been asked for before.
- */
-export function usageOf(answer: Answer, prices?: PriceTable): Usage {
+/** What an answer has used so far, and cost. Not to be changed: others may hold the same. */
+export function usageOf(answer: Answer, prices: PriceTable): Usage {
   const source = answer.usage;
   let usage = usages.get(source);
   if (usage === undefined) {
     usage = usageFromClaude(new Reader(source.members));
     usage.outputTokensEstimated = source.outputIsEstimated;
-    usages.set(source, usage);
-  }
-  if (prices !== undefined && usage.costMicrosUsd === undefined) {
     const model = parseValid(answer.message.get("model") ?? '""');
     const cost = prices.costMicrosUsd(String(model), source.members);
     // Numbers that are none of tokens cost what nobody can tell.
     if (cost !== undefined && Number.isSafeInteger(cost)) usage.costMicrosUsd = BigInt(cost);
+    usages.set(source, usage);
   }
   return usage;
 }
 
-/** Claude's usage. A number that is no 32-bit integer stays in `extra_json`. */
+/** Claude's usage. A number that is no 32-bit integer, or below 0, stays in `extra_json`. */
 export function usageFromClaude(reader: Reader): Usage {
-  const count = (name: string) => reader.attempt(name, (usage) => usage.int(name)) ?? 0;
+  const count = (name: string) => reader.attempt(name, (usage) => usage.optionalCount(name)) ?? 0;
   const counts = (name: string, member: string) =>
-    reader.attempt(name, (usage) => usage.nested(name)?.attempt(member, (part) => part.optionalInt(member)));
+    reader.attempt(name, (usage) => usage.nested(name)?.attempt(member, (part) => part.optionalCount(member)));
   const text = (name: string) => reader.attempt(name, (usage) => usage.string(name)) ?? "";
   return create(UsageSchema, {
     inputTokens: count("input_tokens"),

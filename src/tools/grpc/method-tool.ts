@@ -3,6 +3,7 @@ import { Code } from "@connectrpc/connect";
 import { status } from "@grpc/grpc-js";
 import type { GrpcServiceConfig } from "../../config/tools-schema.ts";
 import { MessageError, parseMessage } from "../../descriptors/message-json.ts";
+import { abortStatus } from "../abort-status.ts";
 import { type Tool, type ToolContext, ToolError, type ToolResult } from "../tool.ts";
 import { AnswerReader } from "./answer-reader.ts";
 import { CallFailure, toToolError } from "./call-failure.ts";
@@ -39,7 +40,7 @@ export function createMethodTool(
       if (!isStream) return { content: reader.text(await callUnary(lease.client, call)) };
       return await collect(callStream(lease.client, call), reader, responseBytes, progress);
     } catch (error) {
-      errorType = errorTypeOf(error, call.signal, deadline);
+      errorType = errorTypeOf(error, { signal: call.signal, deadline });
       throw error;
     } finally {
       traced.ended(errorType);
@@ -72,8 +73,9 @@ export function createMethodTool(
 }
 
 /** The status of an attempt that failed, or the kind of the error. */
-function errorTypeOf(error: unknown, { aborted }: AbortSignal, deadline: number): string {
-  if (aborted) return performance.now() < deadline ? status[status.CANCELLED] : status[status.DEADLINE_EXCEEDED];
+function errorTypeOf(error: unknown, limits: Pick<ToolContext, "signal" | "deadline">): string {
+  const aborted = abortStatus(limits);
+  if (aborted !== undefined) return aborted;
   if (error instanceof CallFailure) return status[error.status.code];
   return error instanceof Error ? error.name : typeof error;
 }

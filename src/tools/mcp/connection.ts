@@ -1,5 +1,6 @@
 import { type CallToolResult, Client, type Transport } from "@modelcontextprotocol/client";
 import type { McpServerConfig } from "../../config/tools-schema.ts";
+import { abortStatus } from "../abort-status.ts";
 import type { ToolContext } from "../tool.ts";
 import { callMeta, progressText } from "./call-meta.ts";
 import type { McpToolDefinition } from "./definitions.ts";
@@ -135,9 +136,9 @@ export class McpConnection implements AsyncDisposable {
 }
 
 /** Why a call failed: the code of JSON-RPC, or of the SDK, where there is one. */
-function errorTypeOf(error: unknown, { signal, deadline }: ToolContext): string {
-  if (performance.now() >= deadline) return "DEADLINE_EXCEEDED";
-  if (signal.aborted) return "CANCELLED";
+function errorTypeOf(error: unknown, context: ToolContext): string {
+  const aborted = abortStatus(context);
+  if (aborted !== undefined) return aborted;
   const { code, name } = error as Error & { readonly code?: unknown };
   return String(code ?? name);
 }
