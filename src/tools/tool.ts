@@ -49,7 +49,10 @@ export interface ToolContext {
 
 /** The trace that a call of a tool is part of. */
 export interface ToolTrace {
-  /** A request over gRPC begins. `method` is `pkg.v1.Service/Method`, `target` the address that the service has in the configuration. */
+  /**
+   * A request over gRPC begins. `method` is `pkg.v1.Service/Method`, `target` the address that the service has in the
+   * configuration.
+   */
   grpcRequest(method: string, target: string): TracedRequest;
   /** An MCP server is asked to call a tool, which it knows by this name. */
   mcpRequest(tool: string): TracedRequest;

@@ -43,8 +43,8 @@ const SOCKET_HIGH_WATER_BYTES = 16 * 1024;
 const SDK_TIMEOUT_MS = 2_147_483_647;
 
 /**
- * Claude through the official SDK, which builds requests, authenticates them and reads errors. Requests for answers, of which
- * there are many, are sent with what it has built once (see PreparedRequests).
+ * Claude through the official SDK, which builds requests, authenticates them and reads errors. Requests for answers, of
+ * which there are many, are sent with what it has built once (see PreparedRequests).
  */
 export function createAnthropicUpstream(options: AnthropicOptions): Upstream {
   const pool = {

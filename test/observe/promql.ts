@@ -14,8 +14,8 @@ const MATCHING = new Set(["on", "ignoring", "group_left", "group_right", "withou
 const OPERATORS = new Set(["and", "or", "unless", "bool", "offset", "atan2", "inf", "nan"]);
 
 /**
- * The metrics in a query of Prometheus. It knows as much of PromQL as our own queries need: an aggregation has its `by (…)`
- * before its operand.
+ * The metrics in a query of Prometheus. It knows as much of PromQL as our own queries need: an aggregation has its
+ * `by (…)` before its operand.
  */
 export function metricsIn(query: string): MetricUse[] {
   const tokens: string[] = query.match(TOKEN) ?? [];

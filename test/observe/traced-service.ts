@@ -127,8 +127,8 @@ export function attemptsOf({ spans }: CallerSpan): readonly ReadableSpan[] {
 }
 
 /**
- * Asserts what holds for each call, however it ends: there is one trace and no span beside it, Claude was told of the span of
- * each attempt, and each line of the log tells of the trace, the caller and the call.
+ * Asserts what holds for each call, however it ends: there is one trace and no span beside it, Claude was told of the
+ * span of each attempt, and each line of the log tells of the trace, the caller and the call.
  */
 export async function assertOneTrace(caller: CallerSpan, traced: TracedService): Promise<void> {
   const { service, traces } = traced;

@@ -15,7 +15,10 @@ import {
   transport,
 } from "./traced-service.ts";
 
-/** How a call ends, and what is to be seen of that. Error types have `!` where the status of the span is ERROR, and `?` where not. */
+/**
+ * How a call ends, and what is to be seen of that. Error types have `!` where the status of the span is ERROR, and `?` where
+ * not.
+ */
 interface Ending {
   readonly steps: Script["steps"];
   /** What makes the call end. Unset: Claude does. */

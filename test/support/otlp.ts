@@ -1,7 +1,9 @@
 import { spawnSync } from "node:child_process";
 import { type RunningProcess, startCommand } from "./process.ts";
 
-/** Why tests that need the receiver must be skipped; false: it is there. With CI_TOOLS=1, which `.ci/run` sets, it has to be. */
+/**
+ * Why tests that need the receiver must be skipped; false: it is there. With CI_TOOLS=1, which `.ci/run` sets, it has to be.
+ */
 export function missingReceiver(): string | false {
   if (process.env.CI_TOOLS === "1" || spawnSync("which", ["otlp-receiver"]).status === 0) return false;
   return "otlp-receiver is not on the PATH (.ci/run builds it with Go)";

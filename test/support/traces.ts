@@ -125,8 +125,8 @@ function callerSpan(traceId: string, ended: () => readonly ReadableSpan[], error
 }
 
 /**
- * The spans as an outline: each line is a name, indented below its parent. `error.type` is behind the name: after `!` where the
- * status of the span is ERROR, otherwise after `?`.
+ * The spans as an outline: each line is a name, indented below its parent. `error.type` is behind the name: after `!` where
+ * the status of the span is ERROR, otherwise after `?`.
  */
 export function outline(spans: readonly ReadableSpan[]): string[] {
   const ids = new Set(spans.map((span) => span.spanContext().spanId));
