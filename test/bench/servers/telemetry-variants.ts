@@ -19,6 +19,7 @@ interface Form {
   readonly name: string;
   readonly scraped?: boolean;
   readonly protocol?: OtlpProtocol;
+  /** The share of calls that are sampled. Unset: nothing is traced. */
   readonly sampled?: number;
 }
 
@@ -26,6 +27,7 @@ interface Form {
 export const FORMS = [
   { name: "off" },
   { name: "scraped", scraped: true },
+  { name: "metrics sent", protocol: "http/protobuf" },
   { name: "1 %", protocol: "http/protobuf", sampled: 0.01 },
   { name: "all", protocol: "http/protobuf", sampled: 1 },
   { name: "all, gRPC", protocol: "grpc", sampled: 1 },
@@ -35,7 +37,7 @@ const SCRAPE_INTERVAL_MS = 1_000;
 
 /** Starts Parley in a form, with a collector of its own. Both end with `stack`. */
 export async function startVariant(
-  { name, scraped = false, protocol, sampled = 0 }: Form,
+  { name, scraped = false, protocol, sampled }: Form,
   upstream: Upstream,
   stack: AsyncDisposableStack,
 ): Promise<TelemetryVariant> {
@@ -44,12 +46,13 @@ export async function startVariant(
   const { server, open } = await startParley(upstream, {
     ADMIN_PORT: String(adminPort),
     ...(collector !== undefined && {
-      OTEL_TRACES_EXPORTER: "otlp",
-      OTEL_METRICS_EXPORTER: "otlp",
+      OTEL_TRACES_EXPORTER: sampled === undefined ? "none" : "otlp",
+      OTEL_METRICS_EXPORTER: sampled === undefined ? "otlp" : "none",
+      OTEL_METRIC_EXPORT_INTERVAL: String(SCRAPE_INTERVAL_MS),
       OTEL_EXPORTER_OTLP_PROTOCOL: protocol,
       OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
       OTEL_TRACES_SAMPLER: "parentbased_traceidratio",
-      OTEL_TRACES_SAMPLER_ARG: String(sampled),
+      OTEL_TRACES_SAMPLER_ARG: String(sampled ?? 0),
     }),
   });
   stack.use(server);
@@ -57,7 +60,7 @@ export async function startVariant(
     name,
     server,
     open,
-    sampled,
+    sampled: sampled ?? 0,
     collector,
     startScraping: scraped ? () => startScraping(`http://127.0.0.1:${adminPort}/metrics`) : undefined,
   };

@@ -64,7 +64,7 @@ export class TelemetryCost implements AsyncDisposable {
     const until = performance.now() + EXPORT_MS;
     for (const variant of this.#variants) {
       const { name, collector, sampled } = variant;
-      if (collector === undefined) continue;
+      if (collector === undefined || sampled === 0) continue;
       const all = (this.#calls.get(variant) ?? 0) * SPANS_A_CALL;
       while (collector.spans < all * sampled && performance.now() < until) await sleep(100);
       const share = ((100 * collector.spans) / all).toFixed(2);
