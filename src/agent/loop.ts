@@ -1,6 +1,5 @@
 import type { MessageCreateParamsStreaming, MessageParam } from "@anthropic-ai/sdk/resources/messages";
 import type { Answer } from "../upstream/answer.ts";
-import { parseValid } from "../upstream/raw-json.ts";
 import type { RequestOrigin } from "../upstream/upstream.ts";
 import { type Budget, type BudgetKind, exhaustedBudget } from "./budget.ts";
 import { toolCalls, withNotice } from "./history.ts";
@@ -134,7 +133,7 @@ class Loop {
     const isFirst = state.turns === 0;
     const answer = yield* this.#turn(isFirst ? bounded : freeToolChoice(bounded), state.messages, undefined);
     if (answer === undefined) return yield* this.lastTurn(this.#limits.lastTurn.budget);
-    switch (stopReason(answer)) {
+    switch (answer.text("stop_reason")) {
       case "tool_use":
         if (toolCalls(answer).length === 0) break;
         state.answered(answer);
@@ -225,14 +224,10 @@ class Loop {
     const { members } = answer.usage;
     state.outputTokens += Math.max(0, Number(members.get("output_tokens") ?? 0) || 0);
     const { prices } = this.#dependencies;
-    const model = String(parseValid(answer.message.get("model") ?? '""'));
+    const model = answer.text("model");
     // A budget must hold also when the model that was asked answers under a name that has no price.
     state.costMicrosUsd += prices.costMicrosUsd(model, members) ?? prices.costMicrosUsd(asked, members) ?? 0;
   }
-}
-
-function stopReason(answer: Answer): unknown {
-  return parseValid(answer.message.get("stop_reason") ?? "null");
 }
 
 /** A choice that forces a tool holds for the first turn: in all, the loop would have no end. */

@@ -145,6 +145,8 @@ function checkReadable(path: string | undefined, name: string, problems: string[
   try {
     accessSync(path, constants.R_OK);
   } catch (error) {
-    problems.push(`${name}: ${path} cannot be read (${(error as NodeJS.ErrnoException).code})`);
+    // A key in the place of the path of its file.
+    const shown = path.includes("-----BEGIN") ? "what is set" : path;
+    problems.push(`${name}: ${shown} cannot be read (${(error as NodeJS.ErrnoException).code})`);
   }
 }

@@ -121,8 +121,8 @@ export function readTelemetryEnvironment(env: NodeJS.Dict<string>, problems: str
   const checked = off ? [] : given.filter((name) => CHECKS[name] !== undefined);
   for (const name of checked) {
     const wanted = CHECKS[name]?.(get(name) ?? "");
-    // A header may be a secret.
-    const shown = name.endsWith("_HEADERS") ? "" : `, but is ${JSON.stringify(get(name))}`;
+    // A header may be a secret, and an attribute too.
+    const shown = /_(?:HEADERS|ATTRIBUTES)$/.test(name) ? "" : `, but is ${JSON.stringify(get(name))}`;
     if (wanted !== undefined) problems.push(`${name} must be ${wanted}${shown}`);
   }
   if (!off && get("OTEL_CONFIG_FILE") !== undefined) {

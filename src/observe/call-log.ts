@@ -39,7 +39,7 @@ export function logCall(logger: Logger, record: CallRecord): void {
       duration_ms: round(performance.now() - record.startedAt),
       ttft_ms: record.firstOutputAt === undefined ? undefined : round(record.firstOutputAt - record.startedAt),
       ...(turn?.answer.begun && {
-        model: JSON.parse(turn.answer.message.get("model") ?? "null") as unknown,
+        model: turn.answer.text("model"),
         usage: turn.usage && tokens(turn.usage),
       }),
       upstream_request_id: record.upstreamRequestId ?? turn?.answer.requestId,

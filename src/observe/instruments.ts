@@ -26,7 +26,11 @@ export function createInstruments(meter: Meter) {
   const rpcActive = activeSums(metric.rpcActive, "{call}", "Calls in progress.");
   const rpcMessages = sums(metric.rpcMessages, "{message}", "Messages of calls that have ended.");
   const answers = sums(metric.claudeAnswers, "{answer}", "Complete answers of Claude, by why it stopped.");
-  const unpriced = sums(metric.unpriced, "{answer}", "Answers of models without a price, which are not in the cost.");
+  const unpriced = sums(
+    metric.unpriced,
+    "{answer}",
+    "Answers without a price, or whose usage is none, which are not in the cost.",
+  );
   const input = sums(metric.inputTokens, "{token}", "Input tokens, those of the prompt cache included.");
   const output = sums(metric.outputTokens, "{token}", "Output tokens, those of thinking included.");
   const cacheRead = sums(metric.cacheReadTokens, "{token}", "Input tokens that were read from the prompt cache.");

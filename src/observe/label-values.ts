@@ -51,9 +51,14 @@ export class LabelValues {
     return value;
   }
 
+  /** Whether a value is known, or has been admitted before. `other` is nobody's. */
+  isKnown(value: string): boolean {
+    return value !== OTHER && this.#admitted.has(value);
+  }
+
   /** The same for a value that nobody vouches for: itself only if it is known, or has been admitted before. */
   lookUp(value: string): string {
-    return this.#admitted.has(value) ? value : OTHER;
+    return this.isKnown(value) ? value : OTHER;
   }
 }
 

@@ -3,7 +3,6 @@ import type { Usage } from "../../gen/parley/v1/usage_pb.js";
 import { usageOf } from "../rpc/convert/response.ts";
 import type { Answer } from "../upstream/answer.ts";
 import type { MessageStream, StreamObserver } from "../upstream/message-stream.ts";
-import { parseValid } from "../upstream/raw-json.ts";
 import type { StreamEvent } from "../upstream/stream-event.ts";
 import type { Upstream, UpstreamOptions } from "../upstream/upstream.ts";
 import { answerContent, requestContent } from "./content.ts";
@@ -41,13 +40,15 @@ export class ObservedAnswer extends ObservedRequest implements StreamObserver {
   }
 
   received(batch: readonly StreamEvent[], isPrompt: boolean): void {
-    // Claude sends its header at once, however long it thinks.
+    const { instruments, labels } = this.options;
+    // Claude answers as this model, so there is one.
+    if (this.#firstChunkAt === undefined) labels.models.admit(this.#params.model);
+    // It sends the header of its answer at once, however long it thinks.
     if (this.#firstChunkAt === undefined && batch.length === 1 && batch[0]?.event.type === "message_start") return;
     const now = performance.now();
-    const { instruments, labels } = this.options;
     if (this.#firstChunkAt === undefined) {
       this.#firstChunkAt = now;
-      this.#chunkLabels = { [attribute.requestModel]: labels.models.admit(this.#params.model) };
+      this.#chunkLabels = { [attribute.requestModel]: this.modelLabel };
       instruments.claudeFirstChunk.record((now - this.startedAt) / 1_000, this.#chunkLabels);
     } else if (isPrompt && this.#wasPrompt) {
       instruments.claudeChunkGap.record((now - this.#lastChunkAt) / 1_000, this.#chunkLabels);
@@ -61,16 +62,24 @@ export class ObservedAnswer extends ObservedRequest implements StreamObserver {
   }
 
   override end(error: unknown): void {
+    try {
+      this.#tell(error);
+    } finally {
+      super.end(error);
+    }
+  }
+
+  #tell(error: unknown): void {
     const answer = this.#answer?.begun ? this.#answer : undefined;
     const span = recordingSpan(this.trace);
     if (answer !== undefined) {
       const usage = usageOf(answer, this.options.prices);
-      const stopReason = textOf(answer, "stop_reason");
+      const stopReason = answer.text("stop_reason");
       const cost = this.#costOf(answer, usage);
       this.#account(usage, cost, error === undefined ? stopReason : undefined);
       span?.setAttributes({
-        [attribute.responseId]: textOf(answer, "id"),
-        [attribute.responseModel]: textOf(answer, "model"),
+        [attribute.responseId]: answer.text("id"),
+        [attribute.responseModel]: answer.text("model"),
         [attribute.claudeRequestId]: answer.requestId,
         // Until it stops, Claude's own is null.
         [attribute.finishReasons]: stopReason === "" ? undefined : [stopReason],
@@ -83,7 +92,6 @@ export class ObservedAnswer extends ObservedRequest implements StreamObserver {
       span.setAttributes(requestContent(this.#params));
       if (answer !== undefined) span.setAttributes(answerContent(answer));
     }
-    super.end(error);
   }
 
   #addChunks(span: Span): void {
@@ -116,10 +124,4 @@ export class ObservedAnswer extends ObservedRequest implements StreamObserver {
     const cost = this.options.prices.costMicrosUsd(this.#params.model, answer.usage.members);
     return Number.isSafeInteger(cost) ? cost : undefined;
   }
-}
-
-/** A member of the answer that is a text. */
-function textOf(answer: Answer, name: string): string {
-  const value = parseValid(answer.message.get(name) ?? '""');
-  return typeof value === "string" ? value : "";
 }

@@ -29,6 +29,7 @@ export function observeCalls({ instruments, tracing, logger, labels }: ObservedC
         : tracing.start(record.method, { kind: SpanKind.SERVER, attributes: attributesOf(record) }, incoming);
     },
     ended(record) {
+      instruments.rpc(record.method).active.add(-1);
       measure(record, instruments, labels);
       endCallSpan(record);
       logCall(logger, record);
@@ -54,9 +55,8 @@ function rpcSystem(protocol: string): string {
 
 function measure(record: CallRecord, instruments: Instruments, { reasons }: Labels): void {
   const { startedAt, receivedAt, firstOutputAt, turn, handledAt, reason, alert } = record;
-  const { labels: method, active, received, sent } = instruments.rpc(record.method);
+  const { labels: method, received, sent } = instruments.rpc(record.method);
   const status = statusName(record.code ?? Code.Unknown);
-  active.add(-1);
   instruments.rpcDuration.record((performance.now() - startedAt) / 1_000, {
     [attribute.rpcMethod]: record.method,
     [attribute.rpcStatus]: status,

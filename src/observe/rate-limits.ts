@@ -29,7 +29,10 @@ export function observeRateLimits(meter: Meter, models: LabelValues): (header: R
     const resetAt = Date.parse(header(`anthropic-ratelimit-${kind}-reset`) ?? "");
     return Date.now() >= resetAt ? limitOf(header, kind) : numberOf(header, `anthropic-ratelimit-${kind}-remaining`);
   });
-  return (header, model) => latest.set(models.lookUp(model), header);
+  return (header, model) => {
+    // Of a model that is not known yet the limit would stay as it is, under the name of all others.
+    if (models.isKnown(model)) latest.set(model, header);
+  };
 }
 
 function limitOf(header: ResponseHeader, kind: string): number {

@@ -44,6 +44,12 @@ export class Answer {
     return this.#message;
   }
 
+  /** A member of the message that is a text. Empty: it is not there, or none. */
+  text(name: string): string {
+    const value = parseValid(this.#message.get(name) ?? '""');
+    return typeof value === "string" ? value : "";
+  }
+
   /** The content blocks so far, unless they are omitted. The `input` of a tool call may be cut short, and then is no JSON. */
   get blocks(): readonly Members[] {
     return this.#omitContent ? [] : this.#blocks.map((block) => block.members());
@@ -62,8 +68,9 @@ export class Answer {
     }
     const estimate = Math.ceil(this.#outputCharacters / CHARACTERS_PER_TOKEN);
     const told = Number(this.#usage.get("output_tokens") ?? 0);
+    const tokens = Number.isFinite(told) ? Math.max(estimate, told) : estimate;
     return {
-      members: new Map([...this.#usage, ["output_tokens", String(Math.max(estimate, told))]]),
+      members: new Map([...this.#usage, ["output_tokens", String(tokens)]]),
       outputIsEstimated: true,
     };
   }

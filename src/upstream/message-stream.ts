@@ -231,13 +231,12 @@ export class MessageStream implements AsyncIterableIterator<readonly StreamEvent
   }
 
   #fail(error: Error): void {
-    if (this.#failure === undefined) {
-      this.#failure = error;
-      this.observer?.ended(error);
-    }
+    const isFirst = this.#failure === undefined;
+    this.#failure ??= error;
     this.#chunks = [];
     this.#source.abort(this.#failure);
     this.#notify();
+    if (isFirst) this.observer?.ended(error);
   }
 
   /** Answers the reader after all that arrives in this turn of the event loop has arrived. */

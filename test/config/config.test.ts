@@ -232,7 +232,7 @@ describe("OTEL_*", () => {
     ],
     ["OTEL_BSP_MAX_QUEUE_SIZE", "0", 'must be a whole number from 1 to 999999999, but is "0"'],
     ["OTEL_SDK_DISABLED", "1", 'must be true or false, but is "1"'],
-    ["OTEL_RESOURCE_ATTRIBUTES", "a=b,c", 'must be pairs such as name=value, with commas between them, but is "a=b,c"'],
+    ["OTEL_RESOURCE_ATTRIBUTES", "a=b,c", "must be pairs such as name=value, with commas between them"],
     ["OTEL_EXPORTER_OTLP_HEADERS", "Bearer secret", HEADERS],
     ["OTEL_EXPORTER_OTLP_HEADERS", "my name=secret", HEADERS],
     ["OTEL_EXPORTER_OTLP_HEADERS", "x-key=sécret", HEADERS],
@@ -250,6 +250,7 @@ describe("OTEL_*", () => {
       "must be an http or https URL, since the protocol is http/protobuf",
     ],
     ["OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/ca.pem", "/no/ca.pem cannot be read (ENOENT)"],
+    ["OTEL_EXPORTER_OTLP_CLIENT_KEY", "-----BEGIN PRIVATE KEY----- MIIC", "what is set cannot be read (ENOENT)"],
     ["OTEL_CONFIG_FILE", "otel.yaml", "is not supported: set what it says with the other OTEL_* variables"],
   ] as const) {
     test(`is refused when ${name} is ${value}`, () => {

@@ -12,6 +12,7 @@ import { newCallRecord } from "../../src/listen/call-record.ts";
 import { createLogger } from "../../src/observe/logger.ts";
 import { startLocalTelemetry } from "../../src/observe/telemetry.ts";
 import { createObservers, type Observers } from "../../src/observers.ts";
+import type { ByteSink } from "../../src/upstream/byte-source.ts";
 import { MessageStream } from "../../src/upstream/message-stream.ts";
 import type { Upstream } from "../../src/upstream/upstream.ts";
 import { ask, calls, says, watch } from "../support/runs.ts";
@@ -200,6 +201,10 @@ describe("however many there are, the number of series is bounded, and no number
     assert.equal(sum(series, "gen_ai_client_inference_duration_count"), 3 * MANY);
     const models = new Set(series.map(({ labels }) => labels.get("gen_ai_request_model")).filter(Boolean));
     assert.deepEqual([...models], ["other"]);
+    assert.deepEqual(
+      series.filter(({ name }) => name.startsWith("parley_claude_rate_limit_")),
+      [],
+    );
   });
 
   test("reasons that calls fail for", async () => {
@@ -232,6 +237,28 @@ describe("however many there are, the number of series is bounded, and no number
     assertBounded(series);
     assert.equal(sum(series, "gen_ai_execute_tool_duration_count"), MANY);
   });
+});
+
+test("an answer that ends before its content counts for its model: Claude has answered as that", async () => {
+  const observers = await startObservers();
+  const { promise: begun, resolve: begin } = Promise.withResolvers<ByteSink>();
+  const source = { start: begin, pause() {}, resume() {}, release() {}, abort() {} };
+  const upstream = observers.upstream({
+    streamMessage: async () => new MessageStream(source, undefined),
+  } as Partial<Upstream> as Upstream);
+  const stream = await upstream.streamMessage(params("a new model"), { ...limits, origin: { caller: "a" } });
+  const sink = await begun;
+  const message = { id: "m", model: "a new model", content: [], usage: { input_tokens: 5, output_tokens: 0 } };
+  sink.data(Buffer.from(`data: ${JSON.stringify({ type: "message_start", message })}\n\n`));
+  await stream.next();
+  await stream.return();
+  const series = await observers.scrape();
+  const used = series.filter(({ name }) => name === "gen_ai_client_inference_usage_input_tokens_total");
+  assert.deepEqual(
+    used.map(({ labels, value }) => [labels.get("gen_ai_request_model"), value]),
+    [["a new model", 5]],
+  );
+  assert.ok(!series.some(({ name }) => name === "gen_ai_client_inference_time_to_first_chunk_count"));
 });
 
 test("what real callers and Claude make up is in no label", { timeout: 120_000 }, async () => {

@@ -66,6 +66,12 @@ const grpcCases: Record<string, GrpcCase> = {
     },
     trace: { tool: hanging("!NOT_FOUND") },
   },
+  "a status that gRPC does not have": {
+    handler: () => {
+      throw statusError(99 as never, "no such code");
+    },
+    trace: { tool: hanging("!UNKNOWN") },
+  },
   "a service that is there at the second attempt": {
     handler: (_, attempt) => {
       if (attempt === 1) throw statusError(status.UNAVAILABLE, "starting");

@@ -12,7 +12,6 @@ import {
 import { type Usage, UsageSchema } from "../../../gen/parley/v1/usage_pb.js";
 import type { PriceTable } from "../../agent/prices.ts";
 import type { Answer, AnswerUsage } from "../../upstream/answer.ts";
-import { parseValid } from "../../upstream/raw-json.ts";
 import { blockFromMembers } from "./blocks-from-claude.ts";
 import { Mismatch, Reader } from "./reader.ts";
 
@@ -45,8 +44,7 @@ export function usageOf(answer: Answer, prices: PriceTable): Usage {
   if (usage === undefined) {
     usage = usageFromClaude(new Reader(source.members));
     usage.outputTokensEstimated = source.outputIsEstimated;
-    const model = parseValid(answer.message.get("model") ?? '""');
-    const cost = prices.costMicrosUsd(String(model), source.members);
+    const cost = prices.costMicrosUsd(answer.text("model"), source.members);
     // Numbers that are none of tokens cost what nobody can tell.
     if (cost !== undefined && Number.isSafeInteger(cost)) usage.costMicrosUsd = BigInt(cost);
     usages.set(source, usage);

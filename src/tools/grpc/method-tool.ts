@@ -76,7 +76,7 @@ export function createMethodTool(
 function errorTypeOf(error: unknown, limits: Pick<ToolContext, "signal" | "deadline">): string {
   const aborted = abortStatus(limits);
   if (aborted !== undefined) return aborted;
-  if (error instanceof CallFailure) return status[error.status.code];
+  if (error instanceof CallFailure) return status[error.status.code] ?? status[status.UNKNOWN];
   return error instanceof Error ? error.name : typeof error;
 }
 
