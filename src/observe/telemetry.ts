@@ -49,6 +49,8 @@ function createPrometheusReader(): PrometheusExporter {
 
 async function scrape(reader: PrometheusExporter): Promise<string> {
   const { resourceMetrics } = await reader.collect();
+  // It is read, although nothing is told of it, and warns of itself while something is still being found out.
+  await resourceMetrics.resource.waitForAsyncAttributes?.();
   // No prefix, no timestamps, no labels of the resource, neither target_info nor the scope.
   return new PrometheusSerializer(undefined, false, undefined, true, true).serialize(resourceMetrics);
 }

@@ -200,6 +200,15 @@ describe("an OTLP receiver", { skip }, () => {
   });
 });
 
+test("a scrape before anything has been exported is nothing to warn of", async () => {
+  const { url, server } = await listening(createServer());
+  await using parley = await start({ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: url });
+  assert.ok((await scrapedNames(parley)).has("process_memory_usage"));
+  await parley.stop();
+  assert.deepEqual(diagnostics(parley), []);
+  server.close();
+});
+
 test("without OTEL_* nothing is exported", async () => {
   await using parley = await start({});
   await parley.call();
