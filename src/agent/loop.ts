@@ -64,6 +64,12 @@ export async function* runLoop(
   }
 }
 
+/**
+ * A turn with less time than this would be cut before Claude has begun, in milliseconds. The services of tools are told to
+ * answer a moment before the time is up.
+ */
+const LEAST_TURN_MS = 20;
+
 const NOTICE =
   "The budget of this run is used up, so no more tools can be called. Give the best answer that you can from what you " +
   "have, and say what is missing.";
@@ -113,7 +119,7 @@ class Loop {
 
   #timeIsUp(): BudgetKind | undefined {
     const { at, budget } = this.#limits.lastTurn;
-    return performance.now() >= at ? budget : undefined;
+    return performance.now() + LEAST_TURN_MS >= at ? budget : undefined;
   }
 
   /** Claude refuses a limit that is not above what it may think. */

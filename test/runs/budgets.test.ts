@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import { createClient, type Transport } from "@connectrpc/connect";
 import { AgentService, BudgetKind, RunState } from "../../gen/parley/v1/agent_service_pb.js";
@@ -359,6 +360,17 @@ describe("when the time of a run is up, it gives its best answer in a last turn"
       });
     }
   }
+
+  test("also when a tool answers a moment before that: no turn is begun that must be cut at once", async () => {
+    const own = new ScriptedTools({
+      look: (_, { deadline }) => sleep(deadline - performance.now() - 5).then(() => "seen"),
+    });
+    await using slow = await startAgents(own, [calls(["look"]), best]);
+    const seen = await run(slow, ask(own, { budget: { maxDuration: ms(500) } }));
+    const bodies = slow.simulator.requests.map(({ body }) => body as Body);
+    assertExhausted(seen, BudgetKind.DURATION, bodies, slow);
+    assert.equal(bodies.length, 2);
+  });
 
   test("also when the last word was that of the system", async () => {
     const own = new ScriptedTools({ look: () => "seen" });
