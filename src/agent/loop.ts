@@ -228,11 +228,14 @@ class Loop {
     state.attempts += attempts;
     if (isOnTop || !answer.begun) return;
     const { members } = answer.usage;
-    state.outputTokens += Math.max(0, Number(members.get("output_tokens") ?? 0) || 0);
+    const tokens = Number(members.get("output_tokens") ?? 0) || 0;
     const { prices } = this.#dependencies;
     const model = answer.text("model");
     // A budget must hold also when the model that was asked answers under a name that has no price.
-    state.costMicrosUsd += prices.costMicrosUsd(model, members) ?? prices.costMicrosUsd(asked, members) ?? 0;
+    const cost = prices.costMicrosUsd(model, members) ?? prices.costMicrosUsd(asked, members) ?? 0;
+    // What is no number of tokens is more than any budget, but not more than none.
+    state.outputTokens += Math.min(Math.max(0, tokens), Number.MAX_SAFE_INTEGER);
+    state.costMicrosUsd += Math.min(cost, Number.MAX_SAFE_INTEGER);
   }
 }
 

@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { AgentService } from "../../gen/parley/v1/agent_service_pb.js";
+import { AgentService, RunState } from "../../gen/parley/v1/agent_service_pb.js";
 import { Role } from "../../gen/parley/v1/content_pb.js";
+import type { Script } from "../../src/simulator/simulator.ts";
 import { failureOf } from "../support/details.ts";
+import { ask, calls, run, says, startAgents } from "../support/runs.ts";
+import { ScriptedTools } from "../support/scripted-tools.ts";
 import { type Service, startService } from "../support/service.ts";
 
 const chat = { messages: [{ role: Role.USER, text: "hello" }] };
@@ -56,4 +59,22 @@ describe("an answer that breaks off ends its call, and what is counted of it", (
     await service.line(({ msg }) => msg === "call");
     assert.doesNotMatch(JSON.stringify(service.logs.slice(before)), /canary/);
   });
+});
+
+describe("usage that is in no numbers of tokens", () => {
+  const prices = { "claude-sonnet-5-5": { input: 1, output: 1 } };
+  for (const [what, budget, state] of [
+    ["ends no run that may cost what it will", {}, RunState.SUCCEEDED],
+    ["uses up a budget in money", { maxCostMicrosUsd: 1_000_000n }, RunState.BUDGET_EXHAUSTED],
+  ] as const) {
+    test(what, async () => {
+      const tools = new ScriptedTools({ look: () => "seen" });
+      const { respond } = calls(["look"]);
+      const steps = [{ respond: { ...respond, usage: { input_tokens: "many" } } }, says("Done.")];
+      await using service = await startAgents(tools, steps as Script["steps"], { config: { prices } as never });
+      const seen = await run(service, ask(tools, { budget }));
+      assert.equal(seen.failure, undefined);
+      assert.equal(seen.finished.run.state, state);
+    });
+  }
 });
