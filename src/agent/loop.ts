@@ -233,7 +233,7 @@ class Loop {
     const model = answer.text("model");
     // A budget must hold also when the model that was asked answers under a name that has no price.
     const cost = prices.costMicrosUsd(model, members) ?? prices.costMicrosUsd(asked, members) ?? 0;
-    // What is no number of tokens is more than any budget, but not more than none.
+    // Without end, they are more than any budget, but not more than none.
     state.outputTokens += Math.min(Math.max(0, tokens), Number.MAX_SAFE_INTEGER);
     state.costMicrosUsd += Math.min(cost, Number.MAX_SAFE_INTEGER);
   }

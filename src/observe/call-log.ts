@@ -26,6 +26,7 @@ export function logCall(logger: Logger, record: CallRecord): void {
   const level = isFault(code) ? "warn" : record.quiet ? "debug" : "info";
   if (!logger.isLevelEnabled(level)) return;
   const { turn } = record;
+  const usage = turn?.usage;
   logger[level](
     {
       call: record.id,
@@ -38,10 +39,7 @@ export function logCall(logger: Logger, record: CallRecord): void {
       reason: record.reason,
       duration_ms: round(performance.now() - record.startedAt),
       ttft_ms: record.firstOutputAt === undefined ? undefined : round(record.firstOutputAt - record.startedAt),
-      ...(turn?.answer.begun && {
-        model: turn.answer.text("model"),
-        usage: turn.usage && tokens(turn.usage),
-      }),
+      ...(usage !== undefined && { model: turn?.answer.text("model"), usage: tokens(usage) }),
       upstream_request_id: record.upstreamRequestId ?? turn?.answer.requestId,
       attempts: turn?.attempts,
       ...(record.run !== undefined && runFields(record.run)),

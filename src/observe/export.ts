@@ -11,8 +11,8 @@ import {
   type PushMetricExporter,
 } from "@opentelemetry/sdk-metrics";
 import { startNodeSdk } from "@opentelemetry/sdk-node";
-import { ConfigError } from "../config/config.ts";
-import type { OtlpMetrics, OtlpProtocol, TelemetrySettings } from "../config/telemetry-environment.ts";
+import { type Config, ConfigError } from "../config/config.ts";
+import type { OtlpMetrics, OtlpProtocol } from "../config/telemetry-environment.ts";
 import { createDiagnostics } from "./diagnostics.ts";
 import type { Logger } from "./logger.ts";
 import type { Telemetry } from "./telemetry.ts";
@@ -33,11 +33,6 @@ const METRIC_EXPORTERS: Readonly<Record<OtlpProtocol, new () => PushMetricExport
   "http/protobuf": ProtobufExporter,
 };
 
-export interface ExportSettings extends TelemetrySettings {
-  /** Whether spans carry prompts and answers. */
-  readonly captureContent: boolean;
-}
-
 /**
  * Starts the SDK of OpenTelemetry, which reads from the environment what is not in the settings. `reader` gets the same
  * metrics as the collector.
@@ -45,7 +40,7 @@ export interface ExportSettings extends TelemetrySettings {
  * @throws {ConfigError} when the SDK cannot use what it reads.
  */
 export function startExport(
-  settings: ExportSettings,
+  settings: Config["telemetry"],
   reader: IMetricReader,
   logger: Logger,
 ): Omit<Telemetry, "scrape"> {

@@ -41,14 +41,13 @@ export class ObservedAnswer extends ObservedRequest implements StreamObserver {
 
   received(batch: readonly StreamEvent[], isPrompt: boolean): void {
     const { instruments, labels } = this.options;
-    // Claude answers as this model, so there is one.
-    if (this.#firstChunkAt === undefined) labels.models.admit(this.#params.model);
-    // It sends the header of its answer at once, however long it thinks.
-    if (this.#firstChunkAt === undefined && batch.length === 1 && batch[0]?.event.type === "message_start") return;
     const now = performance.now();
     if (this.#firstChunkAt === undefined) {
+      // Claude answers as this model, so there is one.
+      this.#chunkLabels = { [attribute.requestModel]: labels.models.admit(this.#params.model) };
+      // It sends the header of its answer at once, however long it thinks.
+      if (batch.length === 1 && batch[0]?.event.type === "message_start") return;
       this.#firstChunkAt = now;
-      this.#chunkLabels = { [attribute.requestModel]: this.modelLabel };
       instruments.claudeFirstChunk.record((now - this.startedAt) / 1_000, this.#chunkLabels);
     } else if (isPrompt && this.#wasPrompt) {
       instruments.claudeChunkGap.record((now - this.#lastChunkAt) / 1_000, this.#chunkLabels);

@@ -99,7 +99,8 @@ function endCallSpan(record: CallRecord): void {
     [attribute.attempts]: turn?.attempts,
     [attribute.runId]: run?.id,
   });
-  if (turn?.usage !== undefined) span.setAttributes(usageAttributes(turn.usage));
+  const usage = turn?.usage;
+  if (usage !== undefined) span.setAttributes(usageAttributes(usage));
   if (linkedSpan !== undefined) span.addLink({ context: linkedSpan });
   // Of other codes it is the caller who is at fault, or who wished so.
   if (isServerFault(code)) span.setStatus({ code: SpanStatusCode.ERROR });

@@ -2,7 +2,7 @@ import type { MeterProvider, TextMapPropagator, TracerProvider } from "@opentele
 import { W3CTraceContextPropagator } from "@opentelemetry/core";
 import { PrometheusExporter, PrometheusSerializer } from "@opentelemetry/exporter-prometheus";
 import { MeterProvider as SdkMeterProvider } from "@opentelemetry/sdk-metrics";
-import type { ExportSettings } from "./export.ts";
+import type { Config } from "../config/config.ts";
 import type { Logger } from "./logger.ts";
 
 /** Where spans and metrics go. */
@@ -22,7 +22,7 @@ export interface Telemetry extends AsyncDisposable {
  *
  * @throws {ConfigError} when the SDK cannot use what it reads.
  */
-export async function startTelemetry(settings: ExportSettings, logger: Logger): Promise<Telemetry> {
+export async function startTelemetry(settings: Config["telemetry"], logger: Logger): Promise<Telemetry> {
   if (!settings.traces && settings.otlpMetrics === undefined) return startLocalTelemetry();
   // It is large: whoever sends nothing need not wait for it to be loaded, nor have it in memory.
   const { startExport } = await import("./export.ts");

@@ -77,9 +77,9 @@ export function formattedResponse(answer: Answer, format: AnswerFormat | undefin
 }
 
 /** Stop reasons of answers that are to go on: what they have said so far is no answer yet. */
-const UNFINISHED: ReadonlySet<unknown> = new Set(["tool_use", "pause_turn"]);
+const UNFINISHED: ReadonlySet<string> = new Set(["tool_use", "pause_turn"]);
 
-const CUT = new Map<unknown, string>([
+const CUT = new Map([
   ["max_tokens", "it was cut off by max_tokens, which needs to be larger"],
   ["model_context_window_exceeded", "it was cut off by the end of the model's context window"],
   ["refusal", "Claude has refused to answer"],
@@ -92,7 +92,7 @@ const CUT = new Map<unknown, string>([
  */
 export function checkFormat(answer: Answer, format: AnswerFormat | undefined): Any | undefined {
   if (format === undefined) return undefined;
-  const stopReason = parseValid(answer.message.get("stop_reason") ?? "null");
+  const stopReason = answer.text("stop_reason");
   if (UNFINISHED.has(stopReason)) return undefined;
   const cut = CUT.get(stopReason);
   if (cut !== undefined) throw invalidOutput(cut);
