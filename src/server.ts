@@ -154,6 +154,7 @@ export async function createServer(config: Config, logger: Logger, overrides: Ov
           headerTimeoutMs: limits.headerTime,
           requestTimeoutMs: limits.requestTime,
           idleTimeoutMs: limits.idleTime,
+          connectionAgeMs: limits.connectionAge,
           keepAliveMs: limits.keepAlive,
         },
         onTlsReload: (error) => {

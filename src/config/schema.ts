@@ -125,6 +125,11 @@ export const fileSchema = section({
     requestTime: duration("100ms", "1h").prefault("60s"),
     /** How long a connection may carry nothing until it is closed. */
     idleTime: duration("1s", "24h").prefault("10m"),
+    /**
+     * How long a connection takes new calls, give or take a tenth: then its caller opens another, which may lead to a replica
+     * that is new. Calls in progress are not cut. `0s`: as long as it is there.
+     */
+    connectionAge: duration("0s", "24h").prefault("30m"),
     /** How often a PING asks whether the caller is still there. */
     keepAlive: duration("1s", "24h").prefault("60s"),
   }),

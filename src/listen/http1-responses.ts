@@ -1,12 +1,22 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import { jittered } from "./connection-age.ts";
 
 /**
- * Lets go of the connections of HTTP/1.1 when their calls have ended. Node closes those that are idle when a server is
- * closed, but leaves those open that become so later.
+ * Lets go of the connections of HTTP/1.1 when their calls have ended: all of them when the server is closed (Node closes
+ * those that are idle, but leaves those open that become so later), and before that each when it is old.
  */
 export class Http1Responses {
   readonly #open = new Set<ServerResponse>();
+  /** When connections are old, by `performance.now()`. */
+  readonly #oldAt = new WeakMap<Socket, number>();
+  readonly #connectionAgeMs: number;
   #isClosing = false;
+
+  /** @param connectionAgeMs how long a connection takes new calls, give or take a tenth. 0: as long as it is there. */
+  constructor(connectionAgeMs: number) {
+    this.#connectionAgeMs = connectionAgeMs;
+  }
 
   add({ socket }: IncomingMessage, response: ServerResponse): void {
     this.#open.add(response);
@@ -17,11 +27,19 @@ export class Http1Responses {
       const isIdle = !Array.from(this.#open).some(({ req }) => req.socket === socket);
       if (isIdle) socket.destroySoon();
     });
-    if (this.#isClosing) response.setHeader("connection", "close");
+    if (this.#isClosing || this.#isOld(socket)) response.setHeader("connection", "close");
   }
 
   close(): void {
     this.#isClosing = true;
     for (const response of this.#open) if (!response.headersSent) response.setHeader("connection", "close");
+  }
+
+  #isOld(socket: Socket): boolean {
+    if (this.#connectionAgeMs === 0) return false;
+    const oldAt = this.#oldAt.get(socket);
+    if (oldAt !== undefined) return performance.now() >= oldAt;
+    this.#oldAt.set(socket, performance.now() + jittered(this.#connectionAgeMs));
+    return false;
   }
 }

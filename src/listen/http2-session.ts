@@ -1,4 +1,5 @@
 import { constants, type ServerHttp2Session } from "node:http2";
+import { jittered } from "./connection-age.ts";
 
 /**
  * Frames that a peer may send in each window of `WINDOW_MS`, beyond which its connection is closed. Node does not bound
@@ -14,12 +15,15 @@ const PING_ACK_TIMEOUT_MS = 20_000;
 export interface SessionLimits {
   /** How long a connection without calls may carry nothing, in milliseconds. */
   readonly idleTimeoutMs: number;
+  /** How long a connection takes new calls, in milliseconds, give or take a tenth. 0: as long as it is there. */
+  readonly connectionAgeMs: number;
   /** How often a PING asks whether the peer is still there, in milliseconds. */
   readonly keepAliveMs: number;
 }
 
-/** Guards an HTTP/2 connection against peers that are idle, gone, or flood it. */
-export function guardSession(session: ServerHttp2Session, { idleTimeoutMs, keepAliveMs }: SessionLimits): void {
+/** Guards an HTTP/2 connection against peers that are idle, gone, or flood it, and lets it go when it is old. */
+export function guardSession(session: ServerHttp2Session, limits: SessionLimits): void {
+  const { idleTimeoutMs, connectionAgeMs, keepAliveMs } = limits;
   let streams = 0;
   session.on("stream", (stream) => {
     streams++;
@@ -50,14 +54,18 @@ export function guardSession(session: ServerHttp2Session, { idleTimeoutMs, keepA
   }, WINDOW_MS).unref();
 
   const keepAlive = setInterval(() => askForLife(session, keepAliveMs), keepAliveMs).unref();
+  const close = () => closeSession(session, keepAliveMs);
+  const age = connectionAgeMs === 0 ? undefined : setTimeout(close, jittered(connectionAgeMs)).unref();
   session.once("close", () => {
     clearInterval(window);
     clearInterval(keepAlive);
+    clearTimeout(age);
   });
 }
 
 /**
- * Closes a connection as soon as its streams have ended. Node would wait for ever for a peer that has sent a part of a
+ * Closes a connection as soon as its streams have ended. Its GOAWAY names the last of them: calls that were on their way
+ * then are the caller's to make again on another connection, as clients of gRPC do by themselves. Node would wait for ever for a peer that has sent a part of a
  * frame and no more: it cannot acknowledge the PING either. (After the close, Node sends none.)
  */
 export function closeSession(session: ServerHttp2Session, keepAliveMs: number): void {

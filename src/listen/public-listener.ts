@@ -88,7 +88,7 @@ export async function listen(options: PublicListenerOptions, handlers: Handlers)
   };
   const sessions = new Set<ServerHttp2Session>();
   const sockets = new Set<Socket>();
-  const http1Responses = new Http1Responses();
+  const http1Responses = new Http1Responses(limits.connectionAgeMs);
   let closed: Promise<void> | undefined;
   const onSession = (session: ServerHttp2Session) => {
     sessions.add(session);

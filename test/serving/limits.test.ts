@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { constants } from "node:http2";
 import { connect, type Socket } from "node:net";
 import { describe, test } from "node:test";
 import { brotliCompressSync, gzipSync } from "node:zlib";
@@ -319,6 +320,57 @@ describe("idleTime", PATIENCE, () => {
     service.simulator.open("open");
     assert.equal(outcomeOf(await reply), undefined);
     await once(session, "close");
+  });
+});
+
+describe("connectionAge", PATIENCE, () => {
+  test("over HTTP/2, an old connection is told to go, its calls end as they would have, and then it is closed", async () => {
+    const script: Script = { steps: [{ gateAfter: { events: 2, gate: "open" } }], afterwards: "converse" };
+    await using service = await startWith({ connectionAge: 1_000 }, { script });
+    const session = openHttp2(service.url);
+    const way = ways["gRPC, streaming"];
+    const reply = sendHttp2(session, headersOf(way), bodyOf(way, goodMessage(way)));
+    const [code] = await once(session, "goaway");
+    assert.equal(code, constants.NGHTTP2_NO_ERROR);
+    await assertAnswered(service);
+    service.simulator.open("open");
+    assert.equal(outcomeOf(await reply), undefined);
+    await once(session, "close");
+  });
+
+  test("over HTTP/2, so is one without calls", async () => {
+    await using service = await startWith({ connectionAge: 200 });
+    const bytes = await sendRaw(service.server.port, HELLO);
+    assert.deepEqual([...new Set(errorsOf(bytes).goAway)], ["NO_ERROR"]);
+  });
+
+  test("over HTTP/1.1, an old connection is closed with its next answer", async () => {
+    await using service = await startWith({ connectionAge: 200 });
+    const socket = await openSocket(service);
+    const replies: string[] = [];
+    for (let old = false; !old; old = /^connection: close/im.test(replies.at(-1) ?? "")) {
+      socket.write(http1(`content-length: ${json.length}\r\n`));
+      const [bytes] = await once(socket, "data");
+      assert.match(String(bytes), /^HTTP\/1\.1 200 /);
+      replies.push(String(bytes));
+    }
+    await once(socket, "close");
+    assert.ok(replies.length > 1, "the first answer is that of a new connection");
+  });
+
+  test("0 lets connections be", async () => {
+    await using service = await startWith({ connectionAge: 0 });
+    const session = openHttp2(service.url);
+    let toldToGo = false;
+    session.once("goaway", () => {
+      toldToGo = true;
+    });
+    const way = ways.gRPC;
+    for (let calls = 0; calls < 3; calls++) {
+      assert.equal(outcomeOf(await sendHttp2(session, headersOf(way), bodyOf(way, goodMessage(way)))), undefined);
+    }
+    assert.equal(toldToGo, false);
+    session.close();
   });
 });
 
