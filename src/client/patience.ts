@@ -1,0 +1,39 @@
+import { Code, ConnectError } from "@connectrpc/connect";
+
+/** How long a call may wait. */
+export interface Patience {
+  readonly signal: AbortSignal | undefined;
+  /** By `performance.now()`. */
+  readonly deadline: number;
+}
+
+/**
+ * Waits for a promise as long as the call can, and for `mostMs` at the most.
+ *
+ * @throws {ConnectError} CANCELED or DEADLINE_EXCEEDED when the call cannot wait any more; what the promise rejects with.
+ * @returns undefined when it has taken `mostMs`.
+ */
+export async function within<T>(
+  promise: Promise<T>,
+  { signal, deadline }: Patience,
+  mostMs: number,
+): Promise<T | undefined> {
+  const waiting = Promise.withResolvers<undefined>();
+  const left = deadline - performance.now();
+  const timer = setTimeout(
+    () => {
+      if (left > mostMs) waiting.resolve(undefined);
+      else waiting.reject(new ConnectError("the operation timed out", Code.DeadlineExceeded));
+    },
+    Math.min(left, mostMs),
+  );
+  const onAbort = () => waiting.reject(ConnectError.from(signal?.reason, Code.Canceled));
+  signal?.addEventListener("abort", onAbort, { once: true });
+  if (signal?.aborted) onAbort();
+  try {
+    return await Promise.race([promise, waiting.promise]);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", onAbort);
+  }
+}

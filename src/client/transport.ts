@@ -1,0 +1,81 @@
+import type { LookupAddress } from "node:dns";
+import { lookup } from "node:dns/promises";
+import type { SecureContextOptions } from "node:tls";
+import { Code, ConnectError, type Interceptor, type Transport } from "@connectrpc/connect";
+import { Addresses } from "./addresses.ts";
+import { isUnprocessed } from "./unprocessed.ts";
+
+export interface TransportOptions {
+  /**
+   * Where Parley is, such as `http://parley-headless:8080`. Every address that the name has gets calls in turn: that of a
+   * headless service of Kubernetes has the addresses of all replicas.
+   */
+  readonly baseUrl: string;
+  /** Run for each call, and anew each time that it is sent. */
+  readonly interceptors?: Interceptor[];
+  /** For TLS: authorities, a client certificate. */
+  readonly nodeOptions?: SecureContextOptions;
+  /** Finds the addresses of a name. Unset: `lookup` of `node:dns`. */
+  readonly lookup?: (host: string) => Promise<readonly LookupAddress[]>;
+}
+
+/** How often a call is sent at the most, the first time included. */
+const MAX_ATTEMPTS = 5;
+
+/**
+ * A transport for Connect clients, which spreads calls over all replicas of Parley and loses none to a rollout.
+ *
+ * It speaks gRPC. A call that no replica has processed, because it could not be reached or was about to close the
+ * connection, goes to the next one, within the deadline of the call. All other failures are the caller's to judge: Parley
+ * has retried what is safe to retry, and what it has worked on has cost something.
+ *
+ * Connections keep no process from ending, and close when they have been idle for 15 minutes. `[Symbol.dispose]` closes
+ * them at once.
+ */
+export function createTransport(options: TransportOptions): Transport & Disposable {
+  const addresses = new Addresses(options, options.lookup ?? ((host) => lookup(host, { all: true })));
+
+  async function send<T>(
+    signal: AbortSignal | undefined,
+    timeoutMs: number | undefined,
+    maxAttempts: number,
+    attempt: (transport: Transport, timeoutMs: number | undefined) => Promise<T>,
+  ): Promise<T> {
+    const deadline = performance.now() + (timeoutMs ?? Number.POSITIVE_INFINITY);
+    for (let attempts = 1; ; attempts++) {
+      const transport = await addresses.next({ signal, deadline });
+      try {
+        return await attempt(transport, timeoutMs && Math.max(1, Math.round(deadline - performance.now())));
+      } catch (error) {
+        if (attempts === maxAttempts || !isUnprocessed(error)) throw error;
+      }
+    }
+  }
+
+  return {
+    unary: (method, signal, timeoutMs, header, input, contextValues) =>
+      send(signal, timeoutMs, MAX_ATTEMPTS, (transport, left) =>
+        transport.unary(method, signal, left, header, input, contextValues),
+      ),
+    stream: (method, signal, timeoutMs, header, input, contextValues) => {
+      // A request that is a stream itself can be read, and so be sent, only once.
+      const isOneMessage = method.methodKind === "server_streaming";
+      const requests = isOneMessage ? replayable(input) : input;
+      return send(signal, timeoutMs, isOneMessage ? MAX_ATTEMPTS : 1, (transport, left) =>
+        transport.stream(method, signal, left, header, requests, contextValues),
+      );
+    },
+    [Symbol.dispose]: () => addresses.close(new ConnectError("the transport has been closed", Code.Canceled)),
+  };
+}
+
+/** What can be read again and again, of what can be read once. */
+function replayable<T>(input: AsyncIterable<T>): AsyncIterable<T> {
+  let read: Promise<T[]> | undefined;
+  return {
+    async *[Symbol.asyncIterator]() {
+      read ??= Array.fromAsync(input);
+      yield* await read;
+    },
+  };
+}

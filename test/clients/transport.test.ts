@@ -1,0 +1,196 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer, type ServerHttp2Stream } from "node:http2";
+import type { AddressInfo } from "node:net";
+import { describe, test } from "node:test";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { Code, type ConnectError, createClient } from "@connectrpc/connect";
+import { Health, HealthCheckResponseSchema } from "../../gen/grpc/health/v1/health_pb.js";
+import { ServerReflection } from "../../gen/grpc/reflection/v1/reflection_pb.js";
+import { ChatService } from "../../gen/parley/v1/chat_service_pb.js";
+import { Role } from "../../gen/parley/v1/content_pb.js";
+import { createTransport, type TransportOptions } from "../../src/client/transport.ts";
+import { startService } from "../support/service.ts";
+import { createTlsFolder, trust } from "../support/tls.ts";
+import { envelope } from "../support/wire.ts";
+
+const PATIENCE = { timeout: 60_000 };
+const hello = { messages: [{ role: Role.USER, text: "hello" }] };
+
+/** A server of health that does with the nth stream what it is told to, and answers all others. */
+async function startFake(
+  host: string,
+  port = 0,
+  onStream: (stream: ServerHttp2Stream, nth: number) => boolean = () => true,
+) {
+  const server = createServer();
+  let streams = 0;
+  server.on("stream", (stream: ServerHttp2Stream) => {
+    stream.on("error", () => {});
+    if (!onStream(stream, ++streams)) return;
+    stream.respond({ ":status": 200, "content-type": "application/grpc" }, { waitForTrailers: true });
+    stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
+    stream.end(envelope(toBinary(HealthCheckResponseSchema, create(HealthCheckResponseSchema, { status: 1 }))));
+  });
+  server.listen(port, host);
+  await once(server, "listening");
+  return {
+    port: (server.address() as AddressInfo).port,
+    get streams() {
+      return streams;
+    },
+    [Symbol.asyncDispose]: async () => {
+      server.close();
+      await once(server, "close");
+    },
+  };
+}
+
+/** A transport to addresses, whatever they are at the time of a look-up. */
+function transportTo(port: number, addresses: () => readonly string[], more: Partial<TransportOptions> = {}) {
+  const lookup = async () => addresses().map((address) => ({ address, family: 4 }));
+  return createTransport({ baseUrl: `http://parley.test:${port}`, lookup, ...more });
+}
+
+const codeIs = (code: Code) => (error: ConnectError) => error.code === code;
+
+describe("the TypeScript client", PATIENCE, () => {
+  test("gives all addresses calls in turn", async () => {
+    await using one = await startFake("127.0.0.1");
+    await using two = await startFake("127.0.0.2", one.port);
+    using transport = transportTo(one.port, () => ["127.0.0.1", "127.0.0.2"]);
+    const client = createClient(Health, transport);
+    for (let calls = 0; calls < 6; calls++) await client.check({});
+    assert.deepEqual([one.streams, two.streams], [3, 3]);
+  });
+
+  test("passes over an address that cannot be reached", async () => {
+    await using one = await startFake("127.0.0.1");
+    using transport = transportTo(one.port, () => ["127.0.0.2", "127.0.0.1"]);
+    const client = createClient(Health, transport);
+    for (let calls = 0; calls < 4; calls++) await client.check({});
+    assert.equal(one.streams, 4);
+  });
+
+  test("finds the addresses anew when one cannot be reached", async () => {
+    let addresses = ["127.0.0.1"];
+    const one = await startFake("127.0.0.1");
+    using transport = transportTo(one.port, () => addresses);
+    const client = createClient(Health, transport);
+    await client.check({});
+    await one[Symbol.asyncDispose]();
+    await using two = await startFake("127.0.0.2", one.port);
+    addresses = ["127.0.0.2"];
+    // The first call that fails finds out.
+    await client.check({}).catch(() => {});
+    await client.check({});
+    assert.ok(two.streams >= 1);
+  });
+
+  test("says UNAVAILABLE when no address can be reached, when there is none, and when the name is not known", async () => {
+    const unreachable = await startFake("127.0.0.1");
+    await unreachable[Symbol.asyncDispose]();
+    const lookups: TransportOptions["lookup"][] = [
+      async () => [{ address: "127.0.0.1", family: 4 }],
+      async () => [],
+      async () => Promise.reject(new Error("ENOTFOUND")),
+    ];
+    for (const lookup of lookups) {
+      using transport = createTransport({
+        baseUrl: `http://parley.test:${unreachable.port}`,
+        ...(lookup && { lookup }),
+      });
+      await assert.rejects(createClient(Health, transport).check({}), codeIs(Code.Unavailable));
+    }
+  });
+
+  test("sends a call again that was refused, and gives up when it is refused again and again", async () => {
+    const REFUSED_STREAM = 7;
+    const refuse = (times: number) => (stream: ServerHttp2Stream, nth: number) => {
+      if (nth <= times) stream.close(REFUSED_STREAM);
+      return nth > times;
+    };
+    await using twice = await startFake("127.0.0.1", 0, refuse(2));
+    using patient = transportTo(twice.port, () => ["127.0.0.1"]);
+    await createClient(Health, patient).check({});
+    assert.equal(twice.streams, 3);
+    for await (const { status } of createClient(Health, patient).watch({})) assert.equal(status, 1);
+
+    await using always = await startFake("127.0.0.1", 0, refuse(Number.POSITIVE_INFINITY));
+    using transport = transportTo(always.port, () => ["127.0.0.1"]);
+    await assert.rejects(createClient(Health, transport).check({}));
+    assert.equal(always.streams, 5);
+  });
+
+  test("sends no call again that the service has answered or may have worked on", async () => {
+    const INTERNAL_ERROR = 2;
+    const faults: ((stream: ServerHttp2Stream) => void)[] = [
+      (stream) => stream.close(INTERNAL_ERROR),
+      (stream) => stream.session?.destroy(),
+      (stream) =>
+        stream.respond({ ":status": 200, "content-type": "application/grpc", "grpc-status": 14 }, { endStream: true }),
+      (stream) =>
+        stream.respond(
+          { ":status": 200, "content-type": "application/grpc", "grpc-status": 14, "grpc-message": "REFUSED_STREAM" },
+          { endStream: true },
+        ),
+    ];
+    for (const fault of faults) {
+      await using server = await startFake("127.0.0.1", 0, (stream) => {
+        fault(stream);
+        return false;
+      });
+      using transport = transportTo(server.port, () => ["127.0.0.1"]);
+      await assert.rejects(createClient(Health, transport).check({}));
+      assert.equal(server.streams, 1, String(fault));
+    }
+  });
+
+  test("keeps to the deadline and to the signal of a call, also while it waits for an address", async () => {
+    const never = () => new Promise<never>(() => {});
+    using transport = createTransport({ baseUrl: "http://parley.test:1", lookup: never });
+    const client = createClient(Health, transport);
+    await assert.rejects(client.check({}, { timeoutMs: 50 }), codeIs(Code.DeadlineExceeded));
+    const signal = AbortSignal.timeout(50);
+    await assert.rejects(client.check({}, { signal }), codeIs(Code.Canceled));
+    await assert.rejects(client.check({}, { signal: AbortSignal.abort() }), codeIs(Code.Canceled));
+  });
+
+  test("checks certificates by the name, not by the address", async () => {
+    using folder = createTlsFolder();
+    await using service = await startService({ config: { server: { tls: folder.files } } });
+    const port = service.server.port;
+    const lookup = async () => [{ address: "127.0.0.1", family: 4 }];
+    using transport = createTransport({ baseUrl: `https://localhost:${port}`, lookup, nodeOptions: trust });
+    assert.equal((await createClient(ChatService, transport).chat(hello)).content.length, 1);
+    using wrong = createTransport({ baseUrl: `https://other.test:${port}`, lookup, nodeOptions: trust });
+    await assert.rejects(createClient(ChatService, wrong).chat(hello), codeIs(Code.Unavailable));
+  });
+
+  test("takes the addresses of the system, and speaks all kinds of methods", async () => {
+    await using service = await startService();
+    using transport = createTransport({ baseUrl: service.url });
+    let last: string | undefined;
+    for await (const { event } of createClient(ChatService, transport).streamChat({ chat: hello })) last = event.case;
+    assert.equal(last, "messageStop");
+    const listServices = { messageRequest: { case: "listServices", value: "" } } as const;
+    const replies = createClient(ServerReflection, transport).serverReflectionInfo(
+      (async function* () {
+        yield listServices;
+      })(),
+    );
+    for await (const { messageResponse } of replies) assert.equal(messageResponse.case, "listServicesResponse");
+  });
+
+  test("ends the calls in progress when it is closed", async () => {
+    await using service = await startService({ script: { steps: [{ gateAfter: { events: 5, gate: "never" } }] } });
+    const transport = createTransport({ baseUrl: service.url });
+    const stream = createClient(ChatService, transport).streamChat({ chat: hello })[Symbol.asyncIterator]();
+    await stream.next();
+    const rest = (async () => {
+      while (!(await stream.next()).done);
+    })();
+    transport[Symbol.dispose]();
+    await assert.rejects(rest, codeIs(Code.Canceled));
+  });
+});

@@ -1,0 +1,52 @@
+import { setTimeout } from "node:timers/promises";
+import type { Caller } from "./callers.ts";
+
+/** What became of the calls. */
+export interface Outcome {
+  readonly calls: number;
+  readonly streams: number;
+  /** How often each kind of failure was seen. */
+  readonly failures: Readonly<Record<string, number>>;
+}
+
+const STREAMS = 100;
+const CALLS_A_SECOND = 100;
+const TICK_MS = 20;
+
+/** Makes 100 calls a second, and keeps 100 streams going, until something has been done. */
+export async function underLoad(caller: Caller, something: Promise<unknown>): Promise<Outcome> {
+  let isDone = false;
+  let calls = 0;
+  let streams = 0;
+  const failures: Record<string, number> = {};
+  const count = (call: Promise<void>) =>
+    call.catch((error: Error) => {
+      failures[error.message] = (failures[error.message] ?? 0) + 1;
+    });
+
+  const streaming = Array.from({ length: STREAMS }, async () => {
+    for (; !isDone; streams++) {
+      await count(caller.streamChat());
+      // What fails at once would leave no time for all else.
+      await setTimeout(1);
+    }
+  });
+  const calling: Promise<void>[] = [];
+  const ticking = (async () => {
+    const began = performance.now();
+    while (!isDone) {
+      // On a machine that is busy, what was not made in its time is made up for.
+      const due = ((performance.now() - began) / 1_000) * CALLS_A_SECOND;
+      for (; calls < due; calls++) calling.push(count(caller.chat()));
+      await setTimeout(TICK_MS);
+    }
+  })();
+  try {
+    await something;
+  } finally {
+    isDone = true;
+    await ticking;
+    await Promise.all([...streaming, ...calling]);
+  }
+  return { calls, streams, failures };
+}
