@@ -10,8 +10,14 @@ import { ParleyError } from "../errors/parley-error.ts";
 import { type Method, streaming, unary } from "./call.ts";
 
 /**
+ * The name under which health tells whether the process lives, for the liveness probe of Kubernetes: a process that is shutting
+ * down must not be restarted for it.
+ */
+const LIVENESS = "liveness";
+
+/**
  * Health of the service and of each of its gRPC services (gRPC Health Checking Protocol). The empty name stands for the
- * service as a whole. All share one state: the process serves, or it is shutting down.
+ * service as a whole. All share one state: the process serves, or it is shutting down. `liveness` is always serving.
  */
 export class HealthState {
   readonly #services: ReadonlySet<string>;
@@ -20,7 +26,7 @@ export class HealthState {
   #ended = false;
 
   constructor(services: Iterable<string>) {
-    this.#services = new Set(["", ...services]);
+    this.#services = new Set(["", LIVENESS, ...services]);
   }
 
   get isServing(): boolean {
@@ -76,7 +82,7 @@ export class HealthState {
   }
 
   #response(service: string): HealthCheckResponse {
-    const known = this.#serving ? ServingStatus.SERVING : ServingStatus.NOT_SERVING;
+    const known = this.#serving || service === LIVENESS ? ServingStatus.SERVING : ServingStatus.NOT_SERVING;
     const status = this.#services.has(service) ? known : ServingStatus.SERVICE_UNKNOWN;
     return create(HealthCheckResponseSchema, { status });
   }

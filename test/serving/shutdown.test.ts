@@ -76,6 +76,7 @@ for (const name of ["SIGTERM", "SIGINT"] as const) {
     test("says NOT_SERVING, also to those that begin to watch", async () => {
       assert.equal((await healthClient(service).check({})).status, Status.NOT_SERVING);
       assert.equal((await healthClient(service).check({ service: ChatService.typeName })).status, Status.NOT_SERVING);
+      assert.equal((await healthClient(service).check({ service: "liveness" })).status, Status.SERVING);
       for await (const { status } of healthClient(service).watch({})) {
         assert.equal(status, Status.NOT_SERVING);
         break;
