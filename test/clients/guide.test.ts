@@ -127,6 +127,30 @@ describe("the guide to clients", () => {
     });
   });
 
+  test("by hand, what it says to do does what it says", async () => {
+    await using service = await startService();
+    const told: [begin: string, code: number, output: RegExp][] = [
+      ["npx buf curl --protocol grpc --list-methods", 0, /^parley\.v1\.AgentService\/RunAgent$/m],
+      ["npx buf curl --protocol grpc --timeout 30s", 0, /"stopReason": "STOP_REASON_END_TURN"/],
+      ["npx buf curl --protocol connect -d '{}'", 24, /"reason": "INVALID_REQUEST"[\s\S]*"field": "messages"/],
+      ["npx buf curl --protocol grpc --timeout 2m", 0, /"state": "RUN_STATE_SUCCEEDED"/],
+      ["npx buf curl --protocol grpc http://localhost:8080/grpc.health.v1.Health/Check", 0, /"status": "SERVING"/],
+    ];
+    for (const [begin, code, output] of told) {
+      const shown = blocks("By hand").find(({ text }) => text.startsWith(begin));
+      assert.ok(shown !== undefined, begin);
+      const command = shown.text.replace("npx ", "").replace("http://localhost:8080", service.url);
+      const result = await run("sh", ["-c", command], { env: environment }).then(
+        ({ stdout }) => ({ code: 0, text: stdout }),
+        (error) => ({ code: error.code as number, text: `${error.stdout}${error.stderr}` }),
+      );
+      assert.match(result.text, output);
+      assert.equal(result.code, code, command);
+    }
+    const ids = service.logs.filter(({ msg }) => msg === "call").map(({ call }) => call);
+    assert.ok(ids.includes("by-hand-1"));
+  });
+
   // It takes modules from the network.
   const skip = process.env.CI_TOOLS === "1" ? false : "only with CI_TOOLS=1";
   test("in Go, what it says to do compiles and prints an answer", { skip }, async () => {
@@ -140,7 +164,9 @@ describe("the guide to clients", () => {
     await using service = await startService();
     assert.ok(block("Go", "sh").includes(" localhost:8080"));
     const steps = block("Go", "sh").replace(" localhost:8080", ` ${new URL(service.url).host}`);
-    const { stdout } = await run("sh", ["-ec", `${steps}go vet ./...\n`], { cwd: path, env: environment });
+    const gobin = join(path, ".bin");
+    const env = { ...environment, GOBIN: gobin, PATH: `${gobin}${delimiter}${environment.PATH}` };
+    const { stdout } = await run("sh", ["-ec", steps], { cwd: path, env });
     assert.match(stdout, /\w+ \w+.*\nSTOP_REASON_END_TURN\n$/s);
     assert.match(JSON.stringify(service.simulator.requests[0]?.body), new RegExp(question));
   });
