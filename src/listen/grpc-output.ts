@@ -123,8 +123,7 @@ export class GrpcOutput extends Output<Message> {
     if (this.#queue.length > 0) return;
     if (this.#end !== undefined) {
       this.#isGone = true;
-      this.#respond();
-      stream.end();
+      this.#respondLast(this.#end.error);
     } else if (!this.#isFull) {
       this.#wakeAllWriters();
     }
@@ -142,6 +141,22 @@ export class GrpcOutput extends Output<Message> {
       this.#wakeAllWriters();
       return undefined;
     }
+  }
+
+  /**
+   * Ends the response. When it has not begun and the call has failed, all of it is one header (Trailers-Only): clients try
+   * a call again only as long as they have seen no header without a status. (Node closes such a stream only when
+   * the request is complete.)
+   */
+  #respondLast(error: ConnectError | undefined): void {
+    const stream = this.#stream;
+    if (this.#hasResponded || error === undefined || !stream.readableEnded || stream.closed || stream.destroyed) {
+      this.#respond();
+      stream.end();
+      return;
+    }
+    this.#hasResponded = true;
+    stream.respond({ ...this.#header, ...trailerOf(error) }, { endStream: true });
   }
 
   #respond(): void {
