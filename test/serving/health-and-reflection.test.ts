@@ -22,6 +22,7 @@ describe("health", () => {
     const health = service.client(Health);
     for (const name of [
       "",
+      "liveness",
       "parley.v1.AgentService",
       "parley.v1.ChatService",
       "parley.v1.ModelService",
@@ -32,6 +33,7 @@ describe("health", () => {
     const { statuses } = await health.list({});
     assert.deepEqual(Object.keys(statuses).sort(), [
       "",
+      "liveness",
       "parley.v1.AgentService",
       "parley.v1.ChatService",
       "parley.v1.ModelService",
