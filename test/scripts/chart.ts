@@ -5,7 +5,7 @@
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { isMap, isScalar, parse, parseDocument, type YAMLMap } from "yaml";
+import { isMap, isScalar, parse, parseDocument, type Scalar, type YAMLMap } from "yaml";
 
 const chart = join(import.meta.dirname, "../../helm/parley");
 const BEGIN = "<!-- Made from values.yaml by `npm run chart`. -->";
@@ -31,14 +31,12 @@ interface Schema {
 /** All values of a mapping, the mappings among them before what they have. A mapping that is empty or free is one value. */
 function* valuesOf(map: YAMLMap, prefix: string, section: { name: string }): Generator<Value> {
   for (const [index, { key, value }] of map.items.entries()) {
-    const node = key as { value: string; commentBefore?: string; spaceBefore?: boolean };
-    // The comment before the first key of a mapping is that of the mapping.
-    const comment = (index === 0 ? map.commentBefore : node.commentBefore) ?? "";
-    const { description, schema, newSection } = readComment(comment);
+    const { description, schema, newSection } = readComment(commentBefore(map, index));
     if (newSection !== undefined) section.name = newSection;
-    const path = `${prefix}${node.value}`;
+    const path = `${prefix}${(key as Scalar).value}`;
     const given = isMap(value) ? value.toJSON() : (value as { toJSON(): unknown }).toJSON();
-    const isFree = isMap(value) && (value.items.length === 0 || schema.additionalProperties !== undefined || isLeaf(value));
+    const isFree =
+      isMap(value) && (value.items.length === 0 || schema.additionalProperties !== undefined || isLeaf(value));
     const type = typeOf(given, isScalar(value));
     const full: Schema = { ...type, ...(description !== "" && { description }), ...schema };
     yield { path, description, default: given, schema: full, section: section.name };
@@ -48,9 +46,13 @@ function* valuesOf(map: YAMLMap, prefix: string, section: { name: string }): Gen
 
 /** A mapping none of whose members is described is one value: objects of Kubernetes. */
 function isLeaf(map: YAMLMap): boolean {
-  return !map.items.some(
-    ({ key }, index) => (index === 0 ? map.commentBefore : (key as { commentBefore?: string }).commentBefore) !== undefined,
-  );
+  return map.items.every((_, index) => commentBefore(map, index) === "");
+}
+
+/** That before the first key of a mapping can belong to the mapping. */
+function commentBefore(map: YAMLMap, index: number): string {
+  const key = map.items[index]?.key as Scalar | undefined;
+  return key?.commentBefore ?? (index === 0 ? map.commentBefore : undefined) ?? "";
 }
 
 function readComment(comment: string): { description: string; schema: Schema; newSection: string | undefined } {
@@ -100,7 +102,7 @@ function tableOf(values: readonly Value[]): string {
   return [...new Set(values.map(({ section }) => section))]
     .map((section) => {
       const rows = values
-        .filter((value) => value.section === section)
+        .filter((value) => value.section === section && value.description !== "")
         .map((value) => {
           const shown = hasMembers(value) ? "" : `\`${cell(JSON.stringify(value.default))}\``;
           return `| \`${value.path}\` | ${shown} | ${cell(value.description)} |`;

@@ -21,10 +21,10 @@ async function call(method, message) {
 
 try {
   const { inputTokens } = await call("CountTokens", { chat: request });
-  console.log(`CountTokens: the message has ${inputTokens} tokens`);
+  process.stdout.write(`CountTokens: the message has ${inputTokens} tokens\n`);
   const { model: answeredBy, stopReason } = await call("Chat", { ...request, maxTokens: 16 });
-  console.log(`Chat: ${answeredBy} has answered (${stopReason})`);
+  process.stdout.write(`Chat: ${answeredBy} has answered (${stopReason})\n`);
 } catch (error) {
-  console.error(error.message, error.cause?.code ?? "");
+  process.stderr.write(`${error.message} ${error.cause?.code ?? ""}\n`);
   process.exitCode = 1;
 }
