@@ -1,0 +1,59 @@
+import { ConfigError, loadConfig } from "./config/config.ts";
+import { routeConsole } from "./observe/console.ts";
+import { createLogger, flushLogger } from "./observe/logger.ts";
+import { createServer } from "./server.ts";
+
+/** Signals that shut the service down. */
+const SIGNALS = ["SIGTERM", "SIGINT"] as const;
+
+/** Runs the service until a signal ends it, with what the environment says. */
+export async function run(): Promise<void> {
+  try {
+    const config = loadConfig(process.env);
+    const logger = await createLogger({ level: config.logLevel, pretty: process.stdout.isTTY === true });
+    routeConsole(logger);
+    for (const name of config.ineffective) logger.warn({ variable: name }, "set, but without effect in this version");
+    const server = await createServer(config, logger);
+
+    // A fault that nobody caught must not take other calls with it. After an exception the state of the process is in
+    // doubt: it takes no new calls, lets those in progress end, and makes room for another.
+    process.on("unhandledRejection", (error) => logger.error({ err: error }, "unhandled rejection"));
+    process.on("uncaughtException", (error) => {
+      logger.fatal({ err: error }, "uncaught exception");
+      process.exitCode = 1;
+      void stop("SIGTERM");
+    });
+
+    const stop = async (signal: NodeJS.Signals) => {
+      for (const other of SIGNALS) process.removeAllListeners(other).once(other, () => process.exit(1));
+      const { lameDuck, drain } = config.server;
+      logger.info(
+        { signal, lame_duck_ms: lameDuck, drain_ms: drain },
+        "shutting down: a second signal ends it at once",
+      );
+      await server.shutDown();
+      await server[Symbol.asyncDispose]();
+      logger.info("shut down");
+      await flushLogger(logger);
+      process.exit();
+    };
+    for (const signal of SIGNALS) process.removeAllListeners(signal).on(signal, stop);
+    // Last: whoever reads this may send a signal.
+    logger.info({ port: server.port, admin_port: server.adminPort, claude: new URL(config.baseUrl).host }, "listening");
+  } catch (error) {
+    const problems = startProblems(error);
+    if (problems === undefined) throw error;
+    process.stderr.write(`Parley cannot start:\n${problems.map((problem) => `- ${problem}\n`).join("")}`);
+    process.exitCode = 1;
+  }
+}
+
+/** What the operator can mend. Undefined: the error is of another kind. */
+function startProblems(error: unknown): readonly string[] | undefined {
+  if (error instanceof ConfigError) return error.problems;
+  const { syscall, code, address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
+  if (syscall === "getaddrinfo") return [`server.host cannot be resolved (${code})`];
+  if (syscall !== "listen") return undefined;
+  const inUse = code === "EADDRINUSE" ? ", which another process uses: set PORT, or ADMIN_PORT, to another" : "";
+  return [`cannot listen at port ${port} of ${address === "::" ? "all addresses" : address}${inUse} (${code})`];
+}
