@@ -144,6 +144,7 @@ const TAKEN: Readonly<Record<string, object>> = {
   "a header that is no secret": mcp({ "x-team": "search" }),
   "variables of OpenTelemetry where there is no value": { env: [{ name: "OTEL_SERVICE_NAME", value: "a" }] },
   "the rest of a section": { config: { server: { heartbeat: "10s" }, claude: { fallbackModels: [] } } },
+  "sections with nothing in them": { config: { server: null, claude: null, tools: null, logging: null } },
   "no replica": { replicas: 0 },
 };
 
