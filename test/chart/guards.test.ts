@@ -158,7 +158,10 @@ const AGAINST_SCHEMA: Readonly<Record<string, readonly [values: object, where: R
   "a digest that is none": [{ image: { digest: "sha256:1" } }, /\/image\/digest/],
   "a file from nowhere": [{ files: { a: {} } }, /\/files\/a/],
   "a file from two places": [{ files: { a: { secret: "a", configMap: "b" } } }, /\/files\/a/],
-  "a name of files that no volume can have": [{ files: { My_Files: { secret: "a" } } }, /invalid propertyName 'My_Files'/],
+  "a name of files that no volume can have": [
+    { files: { My_Files: { secret: "a" } } },
+    /invalid propertyName 'My_Files'/,
+  ],
   "an attribute that would be two": [{ telemetry: { resourceAttributes: { a: "b,c=d" } } }, /\/resourceAttributes\/a/],
 };
 
