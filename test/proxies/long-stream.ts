@@ -3,9 +3,10 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { Role } from "../../gen/parley/v1/content_pb.js";
 import { createSimulator } from "../../src/simulator/simulator.ts";
+import { missingTools } from "../chart/tools.ts";
 import { startServiceProcess } from "../support/process.ts";
 import { type Caller, callers } from "./callers.ts";
-import { ingressAnnotations, missingHelm } from "./chart.ts";
+import { ingressAnnotations } from "./chart.ts";
 import { DEFAULTS, readAnnotations } from "./ingress-nginx.ts";
 import { missingNginx, startNginx } from "./nginx.ts";
 
@@ -43,7 +44,7 @@ async function outcomeOf(caller: Caller): Promise<Outcome> {
 }
 
 describe("a stream of three minutes with gaps of 70 s", {
-  skip: missingNginx() || missingHelm(),
+  skip: missingNginx() || missingTools,
   timeout: 300_000,
 }, async () => {
   test("passes nginx with the chart's settings, and is cut by nginx without them", async (context) => {

@@ -3,10 +3,11 @@ import { test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { Role } from "../../gen/parley/v1/content_pb.js";
 import { createSimulator } from "../../src/simulator/simulator.ts";
+import { missingTools } from "../chart/tools.ts";
 import { freePort } from "../support/free-port.ts";
 import { startServiceProcess } from "../support/process.ts";
 import { callers } from "./callers.ts";
-import { ingressAnnotations, missingHelm } from "./chart.ts";
+import { ingressAnnotations } from "./chart.ts";
 import { readAnnotations } from "./ingress-nginx.ts";
 import { missingNginx, startNginx } from "./nginx.ts";
 
@@ -18,7 +19,7 @@ const chatOf = (text: string) => ({ messages: [{ role: Role.USER, text }] });
 const respond = { content: [{ text: "one two six ten" }] };
 
 test("a rolling restart of two replicas behind nginx fails no call and cuts no stream", {
-  skip: missingNginx() || missingHelm(),
+  skip: missingNginx() || missingTools,
   timeout: 120_000,
 }, async (context) => {
   const streamed = { respond, timing: { firstTokenMs: 100, tokensPerSecond: 4 }, times: 1_000_000 };

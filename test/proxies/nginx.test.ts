@@ -5,6 +5,7 @@ import { Code, createClient } from "@connectrpc/connect";
 import { ChatService, StreamChatRequestSchema } from "../../gen/parley/v1/chat_service_pb.js";
 import { Role } from "../../gen/parley/v1/content_pb.js";
 import { createSimulator, type Script, type Simulator } from "../../src/simulator/simulator.ts";
+import { missingTools } from "../chart/tools.ts";
 import { type Told, toldByStatus } from "../support/details.ts";
 import { freePort } from "../support/free-port.ts";
 import { type ServiceProcess, startServiceProcess } from "../support/process.ts";
@@ -12,7 +13,7 @@ import { transports } from "../support/service.ts";
 import { trust } from "../support/tls.ts";
 import { envelope, openHttp2, sendHttp2 } from "../support/wire.ts";
 import { type Caller, callers, callWithConnect, callWithGrpcJs } from "./callers.ts";
-import { ingressAnnotations, missingHelm } from "./chart.ts";
+import { ingressAnnotations } from "./chart.ts";
 import { type IngressSettings, readAnnotations } from "./ingress-nginx.ts";
 import { missingNginx, type Nginx, startNginx } from "./nginx.ts";
 
@@ -61,7 +62,7 @@ const failures: Record<string, { readonly step?: Step; readonly messages?: typeo
   "an answer that is cut off": { step: { respond, faults: { cutAfter: BEFORE_TEXT + 2 } } },
 };
 
-describe("behind nginx with the chart's settings", { skip: missingNginx() || missingHelm(), timeout: 120_000 }, () => {
+describe("behind nginx with the chart's settings", { skip: missingNginx() || missingTools, timeout: 120_000 }, () => {
   let simulator: Simulator;
   let service: ServiceProcess;
   let settings: IngressSettings;
