@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { metric } from "../../src/observe/names.ts";
-import { missingHelm, render, valuesFile } from "./helm.ts";
+import { render, valuesFile } from "./helm.ts";
+import { missingTools } from "./tools.ts";
 
 /** As Prometheus has it. */
 const ACTIVE_CALLS = metric.rpcActive.replaceAll(".", "_");
 const TARGET = { apiVersion: "apps/v1", kind: "Deployment", name: "parley" };
 
-describe("a HorizontalPodAutoscaler", { skip: missingHelm(), concurrency: 2 }, () => {
+describe("a HorizontalPodAutoscaler", { skip: missingTools, concurrency: 2 }, () => {
   test("looks at the processor, and decides on the number of replicas alone", async () => {
     const manifests = await render(valuesFile("autoscaling-cpu"));
     const { spec } = manifests.one("HorizontalPodAutoscaler");
@@ -48,7 +49,7 @@ describe("a HorizontalPodAutoscaler", { skip: missingHelm(), concurrency: 2 }, (
   });
 });
 
-describe("a ScaledObject of KEDA", { skip: missingHelm(), concurrency: 2 }, () => {
+describe("a ScaledObject of KEDA", { skip: missingTools, concurrency: 2 }, () => {
   test("looks at calls in progress of this release, and at what else it is told to", async () => {
     const manifests = await render(valuesFile("keda"));
     const { apiVersion, spec } = manifests.one("ScaledObject");
@@ -85,7 +86,7 @@ describe("a ScaledObject of KEDA", { skip: missingHelm(), concurrency: 2 }, () =
   });
 });
 
-describe("the disruption budget", { skip: missingHelm(), concurrency: 2 }, () => {
+describe("the disruption budget", { skip: missingTools, concurrency: 2 }, () => {
   test("lets one replica go at a time, and those that are not ready at any time", async () => {
     const { spec } = (await render()).one("PodDisruptionBudget");
     assert.equal(spec.maxUnavailable, 1);

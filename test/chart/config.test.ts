@@ -3,8 +3,9 @@ import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
 import { parse } from "yaml";
 import { type Config, loadConfig } from "../../src/config/config.ts";
-import { missingHelm, render, valuesFile, valuesNames } from "./helm.ts";
+import { render, valuesFile, valuesNames } from "./helm.ts";
 import { mount } from "./mounted.ts";
+import { missingTools } from "./tools.ts";
 
 /** Variables that values files take from Secrets of others. */
 const SECRETS = {
@@ -17,7 +18,7 @@ async function configOf(values: object | string): Promise<Config> {
   return loadConfig(mounted.env);
 }
 
-describe("what the chart sets", { skip: missingHelm(), concurrency: 2 }, () => {
+describe("what the chart sets", { skip: missingTools, concurrency: 2 }, () => {
   for (const name of valuesNames) {
     test(`is what the service understands: ${name}`, async () => {
       const config = await configOf(valuesFile(name));

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { type Manifest, type Manifests, missingHelm, render, valuesFile } from "./helm.ts";
+import { type Manifest, type Manifests, render, valuesFile } from "./helm.ts";
+import { missingTools } from "./tools.ts";
 
 /** The variables that begin with ANTHROPIC_, by their names. */
 function credentialOf({ container }: Manifests): Readonly<Record<string, string>> {
@@ -10,7 +11,7 @@ function credentialOf({ container }: Manifests): Readonly<Record<string, string>
 
 const volumeOf = ({ pod }: Manifests, name: string) => pod.volumes.find((volume: Manifest) => volume.name === name);
 
-describe("the credential for Claude", { skip: missingHelm(), concurrency: 2 }, () => {
+describe("the credential for Claude", { skip: missingTools, concurrency: 2 }, () => {
   test("is a file from a Secret that is there already", async () => {
     const manifests = await render(valuesFile("other-secret-key"));
     assert.deepEqual(manifests.of("Secret"), []);
@@ -66,7 +67,7 @@ describe("the credential for Claude", { skip: missingHelm(), concurrency: 2 }, (
   });
 });
 
-describe("the service account", { skip: missingHelm(), concurrency: 2 }, () => {
+describe("the service account", { skip: missingTools, concurrency: 2 }, () => {
   test("is made by the chart, with the name of all objects or its own", async () => {
     for (const [values, name] of [
       [{}, "parley"],
@@ -91,7 +92,7 @@ describe("the service account", { skip: missingHelm(), concurrency: 2 }, () => {
   });
 });
 
-describe("files for the configuration", { skip: missingHelm(), concurrency: 2 }, () => {
+describe("files for the configuration", { skip: missingTools, concurrency: 2 }, () => {
   test("are whole folders, from ConfigMaps and Secrets", async () => {
     const manifests = await render(valuesFile("grpc-tools"));
     assert.deepEqual(volumeOf(manifests, "file-inventory").configMap, { name: "inventory-descriptors" });

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import manifest from "../../package.json" with { type: "json" };
-import { type Manifest, type Manifests, missingHelm, render, valuesFile, valuesNames } from "./helm.ts";
+import { type Manifest, type Manifests, render, valuesFile, valuesNames } from "./helm.ts";
+import { missingTools } from "./tools.ts";
 
 const SELECTOR = { "app.kubernetes.io/name": "parley", "app.kubernetes.io/instance": "parley" };
 
@@ -11,7 +12,7 @@ function twice(list: readonly { readonly name: string }[] = []): readonly string
   return names.filter((name, index) => names.indexOf(name) !== index);
 }
 
-describe("the deployment", { skip: missingHelm(), concurrency: 2 }, () => {
+describe("the deployment", { skip: missingTools, concurrency: 2 }, () => {
   test("fulfils the restricted Pod Security Standard by default, and so does the pod of helm test", async () => {
     const manifests = await render();
     for (const pod of [manifests.pod, manifests.one("Pod").spec]) {
@@ -153,7 +154,7 @@ describe("the deployment", { skip: missingHelm(), concurrency: 2 }, () => {
   });
 });
 
-describe("names and labels", { skip: missingHelm(), concurrency: 2 }, () => {
+describe("names and labels", { skip: missingTools, concurrency: 2 }, () => {
   test("of everybody cannot change what selects the pods", async () => {
     const manifests = await render({
       commonLabels: { "app.kubernetes.io/name": "other", team: "search" },
@@ -201,7 +202,7 @@ describe("names and labels", { skip: missingHelm(), concurrency: 2 }, () => {
   });
 });
 
-describe("all values files", { skip: missingHelm(), concurrency: 2 }, () => {
+describe("all values files", { skip: missingTools, concurrency: 2 }, () => {
   /** What an API server refuses, or the kubelet never starts. */
   function check(manifests: Manifests): void {
     for (const pod of [manifests.pod, ...manifests.of("Pod").map(({ spec }) => spec)]) {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { missingHelm, refusal, render } from "./helm.ts";
+import { refusal, render } from "./helm.ts";
+import { missingTools } from "./tools.ts";
 
 const mcp = (headers: object) => ({
   config: { tools: { mcp: [{ name: "tickets", url: "https://a.example", headers }] } },
@@ -165,7 +166,7 @@ const AGAINST_SCHEMA: Readonly<Record<string, readonly [values: object, where: R
   "an attribute that would be two": [{ telemetry: { resourceAttributes: { a: "b,c=d" } } }, /\/resourceAttributes\/a/],
 };
 
-describe("values that cannot work", { skip: missingHelm(), concurrency: 2 }, () => {
+describe("values that cannot work", { skip: missingTools, concurrency: 2 }, () => {
   for (const [name, [values, problem]] of Object.entries(REFUSED)) {
     test(`are refused, with what to do: ${name}`, async () => {
       const problems = await refusal(values);
@@ -190,7 +191,7 @@ describe("values that cannot work", { skip: missingHelm(), concurrency: 2 }, () 
   }
 });
 
-describe("values that look as if they could not work", { skip: missingHelm(), concurrency: 2 }, () => {
+describe("values that look as if they could not work", { skip: missingTools, concurrency: 2 }, () => {
   for (const [name, values] of Object.entries(TAKEN)) {
     test(`are taken: ${name}`, async () => assert.ok((await render(values)).deployment));
   }

@@ -1,30 +1,21 @@
-import { execFile, spawnSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { parseAllDocuments, stringify } from "yaml";
+import { CHART, HELM } from "./tools.ts";
 
 const run = promisify(execFile);
 
-/** The folder of the chart. */
-export const chart = join(import.meta.dirname, "../../helm/parley");
 /** The namespace and the name of what is rendered. */
-export const NAMESPACE = "shop";
-export const RELEASE = "parley";
+const NAMESPACE = "shop";
+const RELEASE = "parley";
 
 const values = join(import.meta.dirname, "values");
 /** The file with the values of a deployment as there could be. */
 export const valuesFile = (name: string) => join(values, `${name}.yaml`);
 /** The names of all of them. */
 export const valuesNames: readonly string[] = readdirSync(values).map((name) => name.replace(".yaml", ""));
-
-/**
- * Why tests that need helm must be skipped; false: it is there. With CI_TOOLS=1, which `.ci/run` sets, it has to be.
- */
-export function missingHelm(): string | false {
-  if (process.env.CI_TOOLS === "1" || spawnSync("helm", ["version"]).error === undefined) return false;
-  return "helm is not installed (https://helm.sh)";
-}
 
 /** An object of Kubernetes. */
 // biome-ignore lint/suspicious/noExplicitAny: what an object has in it is what tests look at.
@@ -85,8 +76,8 @@ const CREDENTIAL = { claude: { existingSecret: "claude" } };
  */
 export async function render(given: object | string = {}): Promise<Manifests> {
   const file = typeof given === "string" ? given : "-";
-  const args = ["template", RELEASE, chart, "--namespace", NAMESPACE, "--values", file];
-  const rendering = run("helm", args, { maxBuffer: 16 * 1_024 * 1_024 });
+  const args = ["template", RELEASE, CHART, "--namespace", NAMESPACE, "--values", file];
+  const rendering = run(HELM, args, { maxBuffer: 16 * 1_024 * 1_024 });
   rendering.child.stdin?.end(typeof given === "string" ? "" : stringify({ ...CREDENTIAL, ...given }));
   return new Manifests((await rendering).stdout);
 }

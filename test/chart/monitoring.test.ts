@@ -3,14 +3,15 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { parse } from "yaml";
-import { chart, type Manifest, missingHelm, render, valuesFile } from "./helm.ts";
+import { type Manifest, render, valuesFile } from "./helm.ts";
+import { CHART, missingTools } from "./tools.ts";
 
-const rules = parse(readFileSync(join(chart, "rules/parley.rules.yaml"), "utf8"));
+const rules = parse(readFileSync(join(CHART, "rules/parley.rules.yaml"), "utf8"));
 
 const alertsIn = (groups: Manifest): readonly Manifest[] =>
   groups.flatMap(({ rules }: Manifest) => rules).filter(({ alert }: Manifest) => alert !== undefined);
 
-describe("monitoring", { skip: missingHelm(), concurrency: 2 }, () => {
+describe("monitoring", { skip: missingTools, concurrency: 2 }, () => {
   test("is off by default: not every cluster knows its kinds", async () => {
     const manifests = await render();
     for (const kind of ["ServiceMonitor", "PrometheusRule"]) assert.deepEqual(manifests.of(kind), []);
@@ -61,7 +62,7 @@ describe("monitoring", { skip: missingHelm(), concurrency: 2 }, () => {
     const { metadata, data } = (await render(valuesFile("monitoring"))).one("ConfigMap", "-dashboard");
     assert.equal(metadata.labels.grafana_dashboard, "1");
     assert.deepEqual(metadata.annotations, { grafana_folder: "Search" });
-    const dashboard = JSON.parse(readFileSync(join(chart, "dashboards/parley.json"), "utf8"));
+    const dashboard = JSON.parse(readFileSync(join(CHART, "dashboards/parley.json"), "utf8"));
     assert.deepEqual(JSON.parse(data["parley.json"]), dashboard);
   });
 });

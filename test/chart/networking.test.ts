@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { type Manifest, missingHelm, render, valuesFile } from "./helm.ts";
+import { type Manifest, render, valuesFile } from "./helm.ts";
+import { missingTools } from "./tools.ts";
 
 const NGINX = "nginx.ingress.kubernetes.io/";
 
-describe("the services", { skip: missingHelm(), concurrency: 2 }, () => {
+describe("the services", { skip: missingTools, concurrency: 2 }, () => {
   test("say that the port is HTTP/2 without TLS, or TLS", async () => {
     for (const [values, appProtocol] of [
       [{}, "kubernetes.io/h2c"],
@@ -72,7 +73,7 @@ describe("the services", { skip: missingHelm(), concurrency: 2 }, () => {
   });
 });
 
-describe("the network policy", { skip: missingHelm(), concurrency: 2 }, () => {
+describe("the network policy", { skip: missingTools, concurrency: 2 }, () => {
   test("lets everybody call by default, and only monitoring reach the admin port", async () => {
     const { spec } = (await render()).one("NetworkPolicy");
     assert.deepEqual(spec.policyTypes, ["Ingress"]);
@@ -121,7 +122,7 @@ describe("the network policy", { skip: missingHelm(), concurrency: 2 }, () => {
   });
 });
 
-describe("the Ingress", { skip: missingHelm(), concurrency: 2 }, () => {
+describe("the Ingress", { skip: missingTools, concurrency: 2 }, () => {
   test("tells nginx of gRPC, of long silence, of large requests, and to hold nothing back", async () => {
     const { metadata, spec } = (await render({ ingress: { enabled: true, hosts: ["a.example", "b.example"] } })).one(
       "Ingress",
@@ -162,7 +163,7 @@ describe("the Ingress", { skip: missingHelm(), concurrency: 2 }, () => {
   });
 });
 
-describe("the GRPCRoute", { skip: missingHelm(), concurrency: 2 }, () => {
+describe("the GRPCRoute", { skip: missingTools, concurrency: 2 }, () => {
   test("leads from the gateways to the service", async () => {
     const manifests = await render(valuesFile("grpc-route"));
     const { apiVersion, spec } = manifests.one("GRPCRoute");
@@ -174,12 +175,12 @@ describe("the GRPCRoute", { skip: missingHelm(), concurrency: 2 }, () => {
   });
 });
 
-describe("extra objects", { skip: missingHelm(), concurrency: 2 }, () => {
+describe("extra objects", { skip: missingTools, concurrency: 2 }, () => {
   test("can be mappings and texts, with templates in them", async () => {
     const manifests = await render(valuesFile("extra-objects"));
     const { metadata, data } = manifests.one("ConfigMap", "-notes");
     assert.equal(metadata.name, "parley-notes");
     assert.deepEqual(data, { release: "parley" });
-    assert.equal(manifests.one("Role").metadata.name, "parley-reader");
+    assert.equal(manifests.one("Service", "-old-name").spec.externalName, "parley.shop.svc.cluster.local");
   });
 });

@@ -8,8 +8,9 @@ import { Role } from "../../gen/parley/v1/content_pb.js";
 import { createSimulator, type Simulator, type SimulatorOptions } from "../../src/simulator/simulator.ts";
 import { type ServiceProcess, startCommand, startServiceProcess } from "../support/process.ts";
 import { trust } from "../support/tls.ts";
-import { type Manifest, type Manifests, missingHelm, render } from "./helm.ts";
+import { type Manifest, type Manifests, render } from "./helm.ts";
 import { mount } from "./mounted.ts";
+import { missingTools } from "./tools.ts";
 
 const KEY = "sk-ant-of-the-chart";
 
@@ -51,7 +52,7 @@ async function helmTest({ manifests }: Deployed, url: string) {
   return { code: await test.exit, output, errors: test.errors() };
 }
 
-describe("the service as the chart deploys it", { skip: missingHelm(), concurrency: 2 }, () => {
+describe("the service as the chart deploys it", { skip: missingTools, concurrency: 2 }, () => {
   test("answers a call", async () => {
     await using deployed = await deploy();
     const { chat } = createClient(ChatService, createGrpcTransport({ baseUrl: deployed.service.url }));
@@ -83,7 +84,7 @@ describe("the service as the chart deploys it", { skip: missingHelm(), concurren
   });
 });
 
-describe("the pod of helm test", { skip: missingHelm(), concurrency: 2 }, () => {
+describe("the pod of helm test", { skip: missingTools, concurrency: 2 }, () => {
   test("counts tokens and has Claude answer, cheaply", async () => {
     await using deployed = await deploy();
     const { code, output, errors } = await helmTest(deployed, deployed.service.url);
