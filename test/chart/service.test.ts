@@ -77,7 +77,7 @@ describe("the service as the chart deploys it", { skip: missingTools, concurrenc
     }
   });
 
-  test("ends within the grace period of the deployment", async () => {
+  test("ends with 0 at SIGTERM", async () => {
     await using deployed = await deploy({ shutdown: { preStopSeconds: 0, lameDuckSeconds: 0, drainSeconds: 1 } });
     deployed.service.child.kill("SIGTERM");
     assert.equal(await deployed.service.exit, 0);
