@@ -12,14 +12,15 @@ app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 |
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{- /* Labels of an object: a list of the root and of further labels. What selects pods, nobody can change. */ -}}
 {{- define "parley.labels" -}}
-{{ include "parley.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $root := index . 0 -}}
+{{- $own := dict
+      "app.kubernetes.io/version" $root.Chart.AppVersion
+      "app.kubernetes.io/managed-by" $root.Release.Service
+      "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") -}}
+{{- $selector := include "parley.selectorLabels" $root | fromYaml -}}
+{{- toYaml (merge $selector (deepCopy (default dict (index . 1))) (deepCopy $root.Values.commonLabels) $own) -}}
 {{- end -}}
 
 {{- /* Metadata of an object: a list of the root, the end of the name, further labels, and annotations. */ -}}
@@ -28,14 +29,25 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 name: {{ include "parley.fullname" $root }}{{ index . 1 }}
 namespace: {{ $root.Release.Namespace }}
 labels:
-  {{- include "parley.labels" $root | nindent 2 }}
-  {{- with index . 2 }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- include "parley.labels" (list $root (index . 2)) | nindent 2 }}
 {{- with index . 3 }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end -}}
+
+{{- /*
+Labels of the pod of `helm test`. They are not those that select replicas: it would belong to the Service, to the autoscaler
+and to the disruption budget, which stops all evictions for a pod that no controller has.
+*/ -}}
+{{- define "parley.testLabels" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 58 | trimSuffix "-" }}-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "parley.hasTest" -}}
+{{- /* A client certificate is nothing that the chart has. */ -}}
+{{- if and .Values.test.enabled (not .Values.tls.clientCertificates) }}true{{ end -}}
 {{- end -}}
 
 {{- define "parley.image" -}}
