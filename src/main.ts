@@ -4,5 +4,3 @@ process.on("SIGTERM", leave).on("SIGINT", leave);
 
 const { run } = await import("./run.ts");
 await run();
-
-export {};

@@ -75,7 +75,7 @@ export function runContainer(
     `--setgid=${group}`,
     `--setuid=${user}`,
   ];
-  const isolated = ["--mount", "--pid", "--fork", "--kill-child"];
+  const isolated = ["--mount", "--pid", "--fork"];
   const setup = ["sh", "-c", RUN, "run", root, at, secrets];
   const child = spawn("unshare", [...isolated, ...setup, ...variables, ...enter, "--", ...command], {
     stdio: ["ignore", "pipe", "pipe"],
@@ -97,8 +97,12 @@ export function runContainer(
     rmSync(at, { recursive: true });
     return code as number;
   });
-  /** Process 1 of the container, as this side sees it. */
-  const first = () => Number(readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, "utf8"));
+  /** Sends a signal to process 1 of the container, if it is there. */
+  const signal = (name: NodeJS.Signals) => {
+    if (child.exitCode !== null) return;
+    const first = Number(readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, "utf8"));
+    if (first > 0) process.kill(first, name);
+  };
   return {
     output: () => output,
     exit,
@@ -113,11 +117,10 @@ export function runContainer(
         for (const line of logs) offer(line);
         void exit.then((code) => reject(new Error(`the container has ended with ${code}: ${output}`)));
       }),
-    signal: (name) => {
-      process.kill(first(), name);
-    },
+    signal,
     async [Symbol.asyncDispose]() {
-      child.kill("SIGKILL");
+      // It has changed its user, and would outlive its parent.
+      signal("SIGKILL");
       await exit;
     },
   };
