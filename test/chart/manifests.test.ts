@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { parseAllDocuments, stringify } from "yaml";
+import { missing } from "../observe/prometheus.ts";
 import { CHART, DEFINITIONS, HELM, missingTools, VALIDATOR } from "./tools.ts";
 
 const values = join(import.meta.dirname, "values");
@@ -52,6 +53,14 @@ describe("with each file of values, the chart", { skip: missingTools, timeout: 1
       assert.deepEqual(problemsOf(rendered), []);
     });
   }
+
+  test("renders rules that Prometheus takes, with labels of all alerts", { skip: missing("promtool") }, async () => {
+    const documents = parseAllDocuments(await render("monitoring.yaml", "1.35.0"));
+    const rule = documents.map((document) => document.toJS()).find((object) => object?.kind === "PrometheusRule");
+    const file = join(folder, "rules.yaml");
+    writeFileSync(file, stringify(rule.spec));
+    await run("promtool", ["check", "rules", file]);
+  });
 
   test("makes no name longer than Kubernetes takes, whatever release and chart are called", async () => {
     const long = "a".repeat(53);
@@ -110,15 +119,25 @@ describe("the validator refuses", { skip: missingTools }, () => {
       spoil: (object) => Object.assign(object.metadata, { labels: { "a b": "c" } }),
       expected: /ConfigMap parley.*: metadata\.labels/,
     },
+    "a name of a custom kind that is none": {
+      kind: "ServiceMonitor",
+      spoil: (object) => Object.assign(object.metadata, { name: "Not_A Name" }),
+      expected: /ServiceMonitor Not_A Name: metadata\.name: Invalid value/,
+    },
     "a kind that is not known": {
       kind: "Service",
       spoil: (object) => Object.assign(object, { kind: "Servise" }),
       expected: /Servise parley.*: no kind "Servise" is registered/,
     },
-    "a container that may be root": {
+    "a container that may get privileges": {
       kind: "Deployment",
       spoil: (object) => delete path(object, [...container, "securityContext"]).allowPrivilegeEscalation,
       expected: /Deployment parley: Pod Security restricted: allowPrivilegeEscalation/,
+    },
+    "a container that may be root": {
+      kind: "Deployment",
+      spoil: (object) => delete path(object, ["spec", "template", "spec", "securityContext"]).runAsNonRoot,
+      expected: /Deployment parley: Pod Security restricted: runAsNonRoot/,
     },
   };
   for (const [name, { kind, spoil, expected }] of Object.entries(faults)) {

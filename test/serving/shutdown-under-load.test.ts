@@ -1,26 +1,32 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { Client, credentials, Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import {
-  ChatRequestSchema,
-  ChatResponseSchema,
-  StreamChatRequestSchema,
-  type StreamChatResponse,
-  StreamChatResponseSchema,
-} from "../../gen/parley/v1/chat_service_pb.js";
+  create,
+  type DescMessage,
+  type DescMethodServerStreaming,
+  type DescMethodUnary,
+  fromBinary,
+  type MessageInitShape,
+  type MessageShape,
+  toBinary,
+} from "@bufbuild/protobuf";
+import { Client, credentials, Metadata, type ServiceError, status } from "@grpc/grpc-js";
+import { AgentService } from "../../gen/parley/v1/agent_service_pb.js";
+import { ChatService } from "../../gen/parley/v1/chat_service_pb.js";
 import { Role } from "../../gen/parley/v1/content_pb.js";
 import { createSimulator, type Script } from "../../src/simulator/simulator.ts";
 import { toldByStatus } from "../support/details.ts";
 import { startServiceProcess } from "../support/process.ts";
 
-const STREAMS_OF_A_KIND = 25;
+/** Each half of these ends within the drain, and half does not. */
+const STREAMS = 200;
+const RUNS = 20;
 const CALLERS = 5;
 const CALLS_BEFORE_SIGTERM = 10;
 const CALLS_A_CONNECTION = 5;
 
 const content = [{ text: "Hello, you there, and everyone else" }];
-const gated = { respond: { content }, times: STREAMS_OF_A_KIND };
+const gated = { respond: { content }, times: STREAMS + RUNS };
 const script: Script = {
   anyOrder: true,
   steps: [
@@ -37,8 +43,9 @@ function endOf(error: ServiceError): End {
   const details = error.metadata.get("grpc-status-details-bin")[0];
   assert.equal(error.code, status.UNAVAILABLE, error.message);
   if (details === undefined) return "never arrived";
-  const { errorInfo } = toldByStatus(details as Buffer);
+  const { errorInfo, retryInfo } = toldByStatus(details as Buffer);
   assert.equal(errorInfo?.reason, "SHUTTING_DOWN");
+  assert.ok(retryInfo !== undefined);
   return "SHUTTING_DOWN";
 }
 
@@ -51,13 +58,20 @@ function metadataOf(id: string): Metadata {
   return metadata;
 }
 
-function chat(client: Client, id: string): Promise<End> {
-  const input = create(ChatRequestSchema, { messages: [{ role: Role.USER, text: "short" }] });
-  return new Promise((resolve, reject) => {
+const asking = (text: string) => ({ messages: [{ role: Role.USER, text }] });
+
+function callUnary<I extends DescMessage>(
+  client: Client,
+  method: DescMethodUnary<I>,
+  id: string,
+  request: MessageInitShape<I>,
+) {
+  const input = create(method.input, request);
+  return new Promise<End>((resolve, reject) => {
     client.makeUnaryRequest(
-      "/parley.v1.ChatService/Chat",
-      (message: typeof input) => Buffer.from(toBinary(ChatRequestSchema, message)),
-      (bytes) => fromBinary(ChatResponseSchema, bytes),
+      `/${method.parent.typeName}/${method.name}`,
+      (message: typeof input) => Buffer.from(toBinary(method.input, message)),
+      (bytes) => fromBinary(method.output, bytes),
       input,
       metadataOf(id),
       (error) => {
@@ -71,22 +85,36 @@ function chat(client: Client, id: string): Promise<End> {
   });
 }
 
-/** Begins a stream. */
-function streamChat(client: Client, id: string, text: string): { begun: Promise<void>; end: Promise<End> } {
-  const input = create(StreamChatRequestSchema, { chat: { messages: [{ role: Role.USER, text }] } });
+interface Begun {
+  readonly id: string;
+  /** Resolves when Claude has begun to answer. */
+  readonly begun: Promise<void>;
+  readonly end: Promise<End>;
+}
+
+/** Begins a stream. It is complete when its last message is of a kind. */
+function callStreaming<I extends DescMessage, O extends DescMessage>(
+  client: Client,
+  method: DescMethodServerStreaming<I, O>,
+  id: string,
+  request: MessageInitShape<I>,
+  first: string,
+  last: string,
+  kindOf: (message: MessageShape<O>) => string | undefined,
+): Begun {
   const begun = Promise.withResolvers<void>();
   const end = Promise.withResolvers<End>();
   const call = client.makeServerStreamRequest(
-    "/parley.v1.ChatService/StreamChat",
-    (message: typeof input) => Buffer.from(toBinary(StreamChatRequestSchema, message)),
-    (bytes) => fromBinary(StreamChatResponseSchema, bytes),
-    input,
+    `/${method.parent.typeName}/${method.name}`,
+    (message: MessageShape<I>) => Buffer.from(toBinary(method.input, message)),
+    (bytes) => fromBinary(method.output, bytes),
+    create(method.input, request),
     metadataOf(id),
   );
-  let last: string | undefined;
-  call.on("data", ({ event }: StreamChatResponse) => {
-    last = event.case;
-    begun.resolve();
+  let latest: string | undefined;
+  call.on("data", (message: MessageShape<O>) => {
+    latest = kindOf(message);
+    if (latest === first) begun.resolve();
   });
   call.on("error", (error: ServiceError) => {
     try {
@@ -96,10 +124,38 @@ function streamChat(client: Client, id: string, text: string): { begun: Promise<
     }
   });
   call.on("end", () => {
-    if (last === "messageStop") end.resolve("complete");
+    if (latest === last) end.resolve("complete");
   });
-  return { begun: begun.promise, end: end.promise };
+  return { id, begun: begun.promise, end: end.promise };
 }
+
+const chat = (client: Client, id: string) => callUnary(client, ChatService.method.chat, id, asking("short"));
+
+const streamChat = (client: Client, id: string, text: string) =>
+  callStreaming(
+    client,
+    ChatService.method.streamChat,
+    id,
+    { chat: asking(text) },
+    "messageStart",
+    "messageStop",
+    ({ event }) => event.case,
+  );
+
+const runAgent = (client: Client, id: string, text: string) =>
+  callStreaming(
+    client,
+    AgentService.method.runAgent,
+    id,
+    { chat: asking(text) },
+    "messageEvent",
+    "runFinished",
+    ({ event }) => event?.event.case,
+  );
+
+/** A run that nobody is attached to. */
+const createRun = (client: Client, id: string, text: string) =>
+  callUnary(client, AgentService.method.createRun, id, { run: { chat: asking(text) } });
 
 test("no call that was begun is cut off without a word when the service shuts down under load", {
   timeout: 120_000,
@@ -107,17 +163,29 @@ test("no call that was begun is cut off without a word when the service shuts do
   await using simulator = await createSimulator({ pacing: "instant", script });
   await using service = await startServiceProcess(
     { ANTHROPIC_BASE_URL: simulator.url },
-    { server: { lameDuck: "200ms", drain: "3s" } },
+    { server: { lameDuck: "500ms", drain: "8s" } },
   );
   const ends = new Map<string, End>();
   const clients = Array.from({ length: CALLERS }, () => connectTo(service.port));
-  const streams = ["ends in time", "does not end"].flatMap((text) =>
-    Array.from({ length: STREAMS_OF_A_KIND }, (_, index) => {
-      const id = `${text} ${index}`.replaceAll(" ", "-");
-      return { id, ...streamChat(clients[index % CALLERS] as Client, id, text) };
-    }),
+  const clientOf = (index: number) => clients[index % CALLERS] as Client;
+  const fates = ["ends in time", "does not end"];
+  const streams = fates.flatMap((fate) => [
+    ...Array.from({ length: STREAMS / 2 }, (_, index) =>
+      streamChat(clientOf(index), `${fate} ${index}`.replaceAll(" ", "-"), fate),
+    ),
+    ...Array.from({ length: RUNS / 4 }, (_, index) =>
+      runAgent(clientOf(index), `${fate} run ${index}`.replaceAll(" ", "-"), fate),
+    ),
+  ]);
+  const detached = fates.flatMap((fate) =>
+    Array.from({ length: RUNS / 4 }, (_, index) => `${fate} alone ${index}`.replaceAll(" ", "-")),
   );
+  for (const id of detached) {
+    const fate = id.startsWith("ends") ? "ends in time" : "does not end";
+    ends.set(id, await createRun(clientOf(0), id, fate));
+  }
   await Promise.all(streams.map(({ begun }) => begun));
+  for (let requests = 0; requests < STREAMS + RUNS; requests++) await simulator.nextRequest();
 
   /** Calls again and again, by one connection after the other, until no connection can be made any more. */
   const warm = Array.from({ length: CALLERS }, () => Promise.withResolvers<void>());
@@ -147,10 +215,15 @@ test("no call that was begun is cut off without a word when the service shuts do
   for (const client of clients) client.close();
 
   for (const { id } of streams) {
-    if (id.startsWith("does-not-end")) assert.equal(ends.get(id), "SHUTTING_DOWN");
-    else assert.notEqual(ends.get(id), "never arrived");
+    assert.equal(ends.get(id), id.startsWith("does-not-end") ? "SHUTTING_DOWN" : "complete", id);
   }
-  const logged = new Map(service.logs.flatMap(({ call, code }) => (call === undefined ? [] : [[call, code]])));
+  // A run has a line of its own, with the call that began it.
+  const states = new Map(service.logs.flatMap(({ msg, call, state }) => (msg === "run" ? [[call, state]] : [])));
+  assert.equal(states.size, RUNS);
+  for (const [id, state] of states) {
+    assert.equal(state, String(id).startsWith("ends") ? "SUCCEEDED" : "INTERRUPTED", String(id));
+  }
+  const logged = new Map(service.logs.flatMap(({ msg, call, code }) => (msg === "call" ? [[call, code]] : [])));
   const expected: Record<End, unknown> = { complete: "OK", SHUTTING_DOWN: "UNAVAILABLE", "never arrived": undefined };
   for (const [id, end] of ends) assert.equal(logged.get(id), expected[end], `${id}: ${end}`);
 });

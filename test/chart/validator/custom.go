@@ -16,9 +16,10 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 	"sigs.k8s.io/yaml"
 )
@@ -101,14 +102,17 @@ func (kind *customKind) validate(json []byte) []string {
 	}
 	// Nothing prunes metadata: the API server decodes it, as strictly.
 	var head struct {
-		metav1.TypeMeta   `json:",inline"`
 		metav1.ObjectMeta `json:"metadata"`
 	}
 	metadata, _ := yaml.Marshal(map[string]any{"metadata": object["metadata"]})
 	if err := yaml.UnmarshalStrict(metadata, &head); err != nil {
 		problems = append(problems, err.Error())
 	}
-	for _, problem := range metavalidation.ValidateLabels(head.Labels, nil) {
+	if head.Namespace == "" {
+		head.Namespace = metav1.NamespaceDefault
+	}
+	path := field.NewPath("metadata")
+	for _, problem := range apivalidation.ValidateObjectMeta(&head.ObjectMeta, true, apivalidation.NameIsDNSSubdomain, path) {
 		problems = append(problems, problem.Error())
 	}
 	defaulting.Default(object, kind.structural)
