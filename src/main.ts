@@ -1,4 +1,4 @@
-// The first process of a container ignores signals that it has no handler for, and to load the service takes a moment.
+// Signals that the first process of a container has no handler for are lost, and to load the service takes a moment.
 const leave = () => process.exit();
 process.on("SIGTERM", leave).on("SIGINT", leave);
 

@@ -93,12 +93,12 @@ describe("the service config for clients", () => {
     service.simulator.verify();
   });
 
-  test("tries no more than twice", async () => {
-    const steps = [{ ...overloaded, times: 2 }, { respond: answer }];
+  test("tries no more than three times", async () => {
+    const steps = [{ ...overloaded, times: 3 }, { respond: answer }];
     await using service = await startService({ config: once, script: { steps } });
     const [result] = await call([service], ChatService.method.chat, request);
     assert.equal(result?.error?.code, status.UNAVAILABLE);
-    assert.equal(service.simulator.requests.length, 2);
+    assert.equal(service.simulator.requests.length, 3);
   });
 
   test("never begins a stream again after its first message", async () => {

@@ -12,6 +12,8 @@ export interface Outcome {
 const STREAMS = 100;
 const CALLS_A_SECOND = 100;
 const TICK_MS = 20;
+/** About as long as a stream takes. */
+const SPREAD_MS = 1_000;
 
 /** Makes 100 calls a second, and keeps 100 streams going, until something has been done. */
 export async function underLoad(caller: Caller, something: Promise<unknown>): Promise<Outcome> {
@@ -24,7 +26,9 @@ export async function underLoad(caller: Caller, something: Promise<unknown>): Pr
       failures[error.message] = (failures[error.message] ?? 0) + 1;
     });
 
-  const streaming = Array.from({ length: STREAMS }, async () => {
+  const streaming = Array.from({ length: STREAMS }, async (_, index) => {
+    // They begin and end at different times, as those of callers who know nothing of each other do.
+    await setTimeout((index / STREAMS) * SPREAD_MS);
     for (; !isDone; streams++) {
       await count(caller.streamChat());
       // What fails at once would leave no time for all else.

@@ -32,6 +32,22 @@ test("npm start is the service itself, which a signal to it shuts down", async (
   assert.equal(await npm.exit, 0);
 });
 
+test("a signal that comes while the service is still being loaded is not lost", async () => {
+  // Sends one as soon as there is a handler for it, and tells what is open by then.
+  const early = `process.on("newListener", function once(name) {
+    if (name !== "SIGTERM") return;
+    process.off("newListener", once);
+    process.stdout.write(JSON.stringify({ msg: "handled", open: process.getActiveResourcesInfo() }) + "\\n");
+    queueMicrotask(() => process.kill(process.pid, "SIGTERM"));
+  });`;
+  const args = ["--import", `data:text/javascript,${encodeURIComponent(early)}`, "src/main.ts"];
+  using file = configFile({ server: { lameDuck: "0s" } });
+  await using service = startCommand(process.execPath, args, { ...key, PARLEY_CONFIG: file.path });
+  const { open } = await service.line(({ msg }) => msg === "handled");
+  assert.ok(!(open as string[]).includes("TCPServerWrap"));
+  assert.equal(await service.exit, 0);
+});
+
 test("without a key the service does not start, and says what to do", async () => {
   const complaint = await complaintOf({ PORT: "0", ADMIN_PORT: "0" });
   assert.match(complaint, /^Parley cannot start:\n- .*ANTHROPIC_API_KEY.*npm run demo.*\n$/);
