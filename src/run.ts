@@ -3,11 +3,13 @@ import { routeConsole } from "./observe/console.ts";
 import { createLogger, flushLogger } from "./observe/logger.ts";
 import { createServer } from "./server.ts";
 
-/** Signals that shut the service down. */
-const SIGNALS = ["SIGTERM", "SIGINT"] as const;
+/** Where SIGTERM and SIGINT go. */
+export interface Signals {
+  handle(signal: NodeJS.Signals): void;
+}
 
 /** Runs the service until a signal ends it, with what the environment says. */
-export async function run(): Promise<void> {
+export async function run(signals: Signals): Promise<void> {
   try {
     const config = loadConfig(process.env);
     const logger = await createLogger({ level: config.logLevel, pretty: process.stdout.isTTY === true });
@@ -25,7 +27,7 @@ export async function run(): Promise<void> {
     });
 
     const stop = async (signal: NodeJS.Signals) => {
-      for (const other of SIGNALS) process.removeAllListeners(other).once(other, () => process.exit(1));
+      signals.handle = () => process.exit(1);
       const { lameDuck, drain } = config.server;
       logger.info(
         { signal, lame_duck_ms: lameDuck, drain_ms: drain },
@@ -37,7 +39,7 @@ export async function run(): Promise<void> {
       await flushLogger(logger);
       process.exit();
     };
-    for (const signal of SIGNALS) process.removeAllListeners(signal).on(signal, stop);
+    signals.handle = stop;
     // Last: whoever reads this may send a signal.
     logger.info({ port: server.port, admin_port: server.adminPort, claude: new URL(config.baseUrl).host }, "listening");
   } catch (error) {
