@@ -33,6 +33,9 @@ export class Addresses {
   readonly #lookup: (host: string) => Promise<readonly LookupAddress[]>;
   readonly #host: string;
   #replicas = new Map<string, Replica>();
+  /** Replicas that have gone, as far as calls to them had not ended when this was last looked at. */
+  #gone: readonly Replica[] = [];
+  #closedBy: Error | undefined;
   #turn = 0;
   #lookedUpAt = Number.NEGATIVE_INFINITY;
   #lookingUp: Promise<void> | undefined;
@@ -46,9 +49,10 @@ export class Addresses {
   /**
    * The next address that can be reached.
    *
-   * @throws {ConnectError} UNAVAILABLE when none can; CANCELED, DEADLINE_EXCEEDED.
+   * @throws {ConnectError} UNAVAILABLE when none can; CANCELED, DEADLINE_EXCEEDED; the reason of `close`.
    */
   async next(patience: Patience): Promise<Transport> {
+    if (this.#closedBy !== undefined) throw this.#closedBy;
     if (this.#replicas.size === 0) await within(this.#lookUp(), patience, LOOKUP_TIMEOUT_MS);
     else if (this.#lookedUpAt + LOOKUP_INTERVAL_MS < performance.now()) this.#lookUp().catch(() => {});
     let failure: unknown = `${this.#host} has no address`;
@@ -64,8 +68,8 @@ export class Addresses {
 
   /** Closes all connections, and ends the calls on them with the reason. */
   close(reason: Error): void {
-    for (const { connection } of this.#replicas.values()) connection.abort(reason);
-    this.#replicas.clear();
+    this.#closedBy = reason;
+    for (const { connection } of [...this.#gone, ...this.#replicas.values()]) connection.abort(reason);
   }
 
   /** All, beginning with the one whose turn it is. Those that are passed over come last: there may be no others. */
@@ -91,12 +95,12 @@ export class Addresses {
     const found = await this.#lookup(this.#host).catch((error: unknown) => {
       throw unavailable(error);
     });
+    const before = this.#replicas;
     this.#replicas = new Map(
-      found.map((address) => [
-        address.address,
-        this.#replicas.get(address.address) ?? openReplica(address, this.#options),
-      ]),
+      found.map((address) => [address.address, before.get(address.address) ?? openReplica(address, this.#options)]),
     );
+    const left = [...before].filter(([address]) => !this.#replicas.has(address)).map(([, replica]) => replica);
+    this.#gone = [...this.#gone, ...left].filter(({ connection }) => connection.state() === "open");
   }
 }
 

@@ -182,7 +182,7 @@ describe("the TypeScript client", PATIENCE, () => {
     for await (const { messageResponse } of replies) assert.equal(messageResponse.case, "listServicesResponse");
   });
 
-  test("ends the calls in progress when it is closed", async () => {
+  test("ends the calls in progress when it is closed, and takes no others", async () => {
     await using service = await startService({ script: { steps: [{ gateAfter: { events: 5, gate: "never" } }] } });
     const transport = createTransport({ baseUrl: service.url });
     const stream = createClient(ChatService, transport).streamChat({ chat: hello })[Symbol.asyncIterator]();
@@ -192,5 +192,6 @@ describe("the TypeScript client", PATIENCE, () => {
     })();
     transport[Symbol.dispose]();
     await assert.rejects(rest, codeIs(Code.Canceled));
+    await assert.rejects(createClient(ChatService, transport).chat(hello), codeIs(Code.Canceled));
   });
 });
