@@ -133,6 +133,10 @@ const REFUSED: Readonly<Record<string, readonly [values: object, problem: RegExp
     { prometheusRule: { enabled: true, disabled: ["ParleyAbsen"] } },
     /^prometheusRule\.disabled has ParleyAbsen, which is no alert/,
   ],
+  "a name that no Service can have": [
+    { fullnameOverride: "7.parley" },
+    /^no Service can be named 7\.parley: set fullnameOverride to /,
+  ],
   "an Ingress without a host": [{ ingress: { enabled: true } }, /^ingress is enabled: set ingress\.hosts/],
   "a route without a gateway": [{ grpcRoute: { enabled: true } }, /^grpcRoute is enabled: set grpcRoute\.parentRefs/],
 };
@@ -147,6 +151,18 @@ const TAKEN: Readonly<Record<string, object>> = {
   "the rest of a section": { config: { server: { heartbeat: "10s" }, claude: { fallbackModels: [] } } },
   "sections with nothing in them": { config: { server: null, claude: null, tools: null, logging: null } },
   "no replica": { replicas: 0 },
+  "values with nothing in them": {
+    config: null,
+    files: null,
+    env: null,
+    commonLabels: null,
+    podLabels: null,
+    probes: { startup: null, readiness: null, liveness: null },
+    topologySpreadConstraints: null,
+    ingress: { enabled: true, hosts: ["a.example"], annotations: null },
+    prometheusRule: { enabled: true, labels: null, disabled: null, alertLabels: null },
+    networkPolicy: { callers: null, admin: null },
+  },
 };
 
 /** What the schema refuses: what it says is Helm's. */

@@ -69,6 +69,13 @@ describe("with each file of values, the chart", { skip: missingTools, timeout: 1
     writeFileSync(name, (await run(HELM, ["template", long, CHART, ...args])).stdout);
     assert.deepEqual(problemsOf([name]), []);
   });
+
+  test("takes releases and namespaces whose names are numbers", async () => {
+    const args = ["--namespace", "456", "--values", join(values, "texts-like-numbers.yaml")];
+    const name = join(folder, "numbers.yaml");
+    writeFileSync(name, (await run(HELM, ["template", "123", CHART, ...args])).stdout);
+    assert.deepEqual(problemsOf([name]), []);
+  });
 });
 
 describe("the validator refuses", { skip: missingTools }, () => {

@@ -8,8 +8,8 @@
 {{- end -}}
 
 {{- define "parley.selectorLabels" -}}
-app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- /* Labels of an object: a list of the root and of further labels. What selects pods, nobody can change. */ -}}
@@ -20,14 +20,14 @@ app.kubernetes.io/instance: {{ .Release.Name }}
       "app.kubernetes.io/managed-by" $root.Release.Service
       "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") -}}
 {{- $selector := include "parley.selectorLabels" $root | fromYaml -}}
-{{- toYaml (merge $selector (deepCopy (default dict (index . 1))) (deepCopy $root.Values.commonLabels) $own) -}}
+{{- toYaml (merge $selector (deepCopy (default dict (index . 1))) (deepCopy (default dict $root.Values.commonLabels)) $own) -}}
 {{- end -}}
 
 {{- /* Metadata of an object: a list of the root, the end of the name, further labels, and annotations. */ -}}
 {{- define "parley.metadata" -}}
 {{- $root := index . 0 -}}
-name: {{ include "parley.fullname" $root }}{{ index . 1 }}
-namespace: {{ $root.Release.Namespace }}
+name: {{ print (include "parley.fullname" $root) (index . 1) | quote }}
+namespace: {{ $root.Release.Namespace | quote }}
 labels:
   {{- include "parley.labels" (list $root (index . 2)) | nindent 2 }}
 {{- with index . 3 }}
@@ -42,7 +42,7 @@ and to the disruption budget, which stops all evictions for a pod that no contro
 */ -}}
 {{- define "parley.testLabels" -}}
 app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 58 | trimSuffix "-" }}-test
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "parley.hasTest" -}}
@@ -89,7 +89,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 {{- $server = set $server "tls" $tls -}}
 {{- end -}}
-{{- toYaml (merge (dict "server" $server) .Values.config) -}}
+{{- toYaml (merge (dict "server" $server) (default dict .Values.config)) -}}
 {{- end -}}
 
 {{- define "parley.isAutoscaled" -}}
