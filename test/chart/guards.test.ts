@@ -151,6 +151,7 @@ const TAKEN: Readonly<Record<string, object>> = {
   "the rest of a section": { config: { server: { heartbeat: "10s" }, claude: { fallbackModels: [] } } },
   "sections with nothing in them": { config: { server: null, claude: null, tools: null, logging: null } },
   "no replica": { replicas: 0 },
+  "what only the chart that this one is a part of makes use of": { global: { team: "search" }, enabled: true },
   "values with nothing in them": {
     config: null,
     files: null,
@@ -178,6 +179,10 @@ const AGAINST_SCHEMA: Readonly<Record<string, readonly [values: object, where: R
   "a name of files that no volume can have": [
     { files: { My_Files: { secret: "a" } } },
     /invalid propertyName 'My_Files'/,
+  ],
+  "an attribute that could not be decoded": [
+    { telemetry: { resourceAttributes: { a: "50%" } } },
+    /\/resourceAttributes\/a/,
   ],
   "an attribute that would be two": [{ telemetry: { resourceAttributes: { a: "b,c=d" } } }, /\/resourceAttributes\/a/],
 };

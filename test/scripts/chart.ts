@@ -81,8 +81,8 @@ function schemaOf(values: readonly Value[]): Schema {
     $schema: "http://json-schema.org/draft-07/schema#",
     type: "object",
     additionalProperties: false,
-    // Helm's own, for charts that have this one as a part.
-    properties: { global: { type: "object" } },
+    // Of charts that have this one as a part: what Helm gives to all parts, and the usual condition for having it.
+    properties: { global: { type: "object" }, enabled: { type: "boolean" } },
   };
   const byPath = new Map([["", root]]);
   for (const { path, schema } of values) {
