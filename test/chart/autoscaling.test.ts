@@ -63,7 +63,7 @@ describe("a ScaledObject of KEDA", { skip: missingTools, concurrency: 2 }, () =>
       type: "prometheus",
       metadata: {
         serverAddress: "http://prometheus.monitoring:9090",
-        query: `sum(${ACTIVE_CALLS}{namespace="shop", service="${service}"})`,
+        query: `sum(${ACTIVE_CALLS}{namespace="shop", service="${service}", rpc_method=~"parley[.]v1[.].+"})`,
         threshold: "100",
       },
     });
