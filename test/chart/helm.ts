@@ -82,6 +82,15 @@ export async function render(given: object | string = {}): Promise<Manifests> {
   return new Manifests((await rendering).stdout);
 }
 
+/** What helm says after it has installed the chart with values, which are those of `render`. */
+export async function notes(given: object = {}): Promise<string> {
+  const args = ["install", RELEASE, CHART, "--namespace", NAMESPACE, "--dry-run=client", "--values", "-"];
+  const installing = run(HELM, args, { maxBuffer: 16 * 1_024 * 1_024 });
+  installing.child.stdin?.end(stringify({ ...CREDENTIAL, ...given }));
+  const { stdout } = await installing;
+  return stdout.slice(stdout.indexOf("\nNOTES:\n") + "\nNOTES:\n".length);
+}
+
 /** Why helm refuses values, a problem each. */
 export async function refusal(given: object): Promise<readonly string[]> {
   const message = await render(given).then(
