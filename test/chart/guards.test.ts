@@ -138,6 +138,21 @@ const REFUSED: Readonly<Record<string, readonly [values: object, problem: RegExp
     /^no Service can be named 7\.parley: set fullnameOverride to /,
   ],
   "an Ingress without a host": [{ ingress: { enabled: true } }, /^ingress is enabled: set ingress\.hosts/],
+  "an Ingress that has no certificate to show": [
+    { tls: { secretName: "t", clientCertificates: true }, ingress: { enabled: true, hosts: ["a.example"] } },
+    /^ingress and tls\.clientCertificates are both enabled: .+ set nginx\.ingress\.kubernetes\.io\/proxy-ssl-secret in /,
+  ],
+  "a collector that cannot be reached": [
+    { telemetry: { otlpEndpoint: "http://collector:4317" }, networkPolicy: { egress: { enabled: true } } },
+    /^networkPolicy\.egress lets nobody reach telemetry\.otlpEndpoint, .+ to networkPolicy\.egress\.to$/,
+  ],
+  "an upstream that cannot be reached": [
+    {
+      claude: { existingSecret: "s", baseUrl: "https://claude.example:8443/v" },
+      networkPolicy: { egress: { enabled: true } },
+    },
+    /^networkPolicy\.egress lets nobody reach claude\.baseUrl, /,
+  ],
   "a route without a gateway": [{ grpcRoute: { enabled: true } }, /^grpcRoute is enabled: set grpcRoute\.parentRefs/],
 };
 
@@ -151,6 +166,19 @@ const TAKEN: Readonly<Record<string, object>> = {
   "the rest of a section": { config: { server: { heartbeat: "10s" }, claude: { fallbackModels: [] } } },
   "sections with nothing in them": { config: { server: null, claude: null, tools: null, logging: null } },
   "no replica": { replicas: 0 },
+  "an Ingress with a certificate to show": {
+    tls: { secretName: "t", clientCertificates: true },
+    ingress: {
+      enabled: true,
+      hosts: ["a.example"],
+      annotations: { "nginx.ingress.kubernetes.io/proxy-ssl-secret": "shop/nginx" },
+    },
+  },
+  "what is at port 443": {
+    claude: { existingSecret: "s", baseUrl: "https://claude.example/v" },
+    telemetry: { otlpEndpoint: "http://collector:443" },
+    networkPolicy: { egress: { enabled: true } },
+  },
   "what only the chart that this one is a part of makes use of": { global: { team: "search" }, enabled: true },
   "values with nothing in them": {
     config: null,
@@ -180,6 +208,11 @@ const AGAINST_SCHEMA: Readonly<Record<string, readonly [values: object, where: R
     { files: { My_Files: { secret: "a" } } },
     /invalid propertyName 'My_Files'/,
   ],
+  "members of a Service that have a value of their own": [
+    { service: { spec: { type: "LoadBalancer" } } },
+    /\/service\/spec|propertyName 'type'/,
+  ],
+  "an annotation that is no text": [{ podAnnotations: { "prometheus.io/scrape": true } }, /\/podAnnotations/],
   "an attribute that could not be decoded": [
     { telemetry: { resourceAttributes: { a: "50%" } } },
     /\/resourceAttributes\/a/,
