@@ -210,7 +210,7 @@ const AGAINST_SCHEMA: Readonly<Record<string, readonly [values: object, where: R
   ],
   "members of a Service that have a value of their own": [
     { service: { spec: { type: "LoadBalancer" } } },
-    /\/service\/spec|propertyName 'type'/,
+    /propertyName 'type'/,
   ],
   "an annotation that is no text": [{ podAnnotations: { "prometheus.io/scrape": true } }, /\/podAnnotations/],
   "an attribute that could not be decoded": [

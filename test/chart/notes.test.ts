@@ -40,7 +40,7 @@ describe("what helm says after it has installed the chart", { skip: missingTools
 
 /** Runs the command, with the service where kubectl would have brought it, and with the files that it wants. */
 async function callByHand(said: string, host: string): Promise<{ stopReason: string }> {
-  const [command = ""] = said.match(/buf curl [^]+?ChatService\/Chat/) ?? [];
+  const [command = ""] = said.match(/buf curl .+?ChatService\/Chat/s) ?? [];
   const folder = mkdtempSync(join(tmpdir(), "parley-notes-"));
   try {
     writeFileSync(join(folder, "ca.crt"), certificate("authority").cert);
