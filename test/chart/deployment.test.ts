@@ -88,6 +88,12 @@ describe("the deployment", { skip: missingTools, concurrency: 2 }, () => {
     assert.ok(spec.progressDeadlineSeconds > spec.template.spec.terminationGracePeriodSeconds);
   });
 
+  test("has more time to get on than its replicas take to be ready and to end", async () => {
+    const minReadySeconds = 3_600;
+    const { spec } = (await render({ minReadySeconds })).deployment;
+    assert.ok(spec.progressDeadlineSeconds > minReadySeconds + spec.template.spec.terminationGracePeriodSeconds);
+  });
+
   test("is spread over zones and nodes, each rollout by itself", async () => {
     const { pod } = await render();
     assert.deepEqual(
