@@ -1,4 +1,7 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { createClient } from "@connectrpc/connect";
@@ -125,6 +128,16 @@ describe("the pod of helm test", { skip: missingTools, concurrency: 2 }, () => {
     await deployed.service.exit;
     const { code, errors } = await helmTest(deployed, deployed.service.url);
     assert.equal(code, 1);
-    assert.match(errors, /ECONNREFUSED/);
+    assert.match(errors, /^CountTokens: http:.+ gives no answer: ECONNREFUSED\n$/);
+  });
+
+  test("fails when another than the service answers", async () => {
+    await using deployed = await deploy();
+    await using other = createServer((_, response) => response.writeHead(502).end("<html>")).listen(0, "127.0.0.1");
+    await once(other, "listening");
+    const { port } = other.address() as AddressInfo;
+    const { code, errors } = await helmTest(deployed, `http://127.0.0.1:${port}`);
+    assert.equal(code, 1);
+    assert.match(errors, /^CountTokens: http:.+ answers with status 502, and not as Parley would\n$/);
   });
 });

@@ -12,8 +12,12 @@ async function call(method, message) {
     headers: { "content-type": "application/json", "connect-timeout-ms": "50000" },
     body: JSON.stringify(message),
     signal: AbortSignal.timeout(55_000),
+  }).catch((error) => {
+    throw new Error(`${method}: ${url} gives no answer: ${error.cause?.code ?? error.message}`);
   });
-  const answer = await response.json();
+  const answer = await response.json().catch(() => {
+    throw new Error(`${method}: ${url} answers with status ${response.status}, and not as Parley would`);
+  });
   if (response.ok) return answer;
   const reason = answer.details?.find(({ debug }) => debug?.reason)?.debug.reason ?? "";
   throw new Error(`${method}: ${answer.code} ${reason}: ${answer.message}`);
@@ -25,6 +29,6 @@ try {
   const { model: answeredBy, stopReason } = await call("Chat", { ...request, maxTokens: 16 });
   process.stdout.write(`Chat: ${answeredBy} has answered (${stopReason})\n`);
 } catch (error) {
-  process.stderr.write(`${error.message} ${error.cause?.code ?? ""}\n`);
+  process.stderr.write(`${error.message}\n`);
   process.exitCode = 1;
 }
