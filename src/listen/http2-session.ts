@@ -24,14 +24,24 @@ export interface SessionLimits {
 /** Guards an HTTP/2 connection against peers that are idle, gone, or flood it, and lets it go when it is old. */
 export function guardSession(session: ServerHttp2Session, limits: SessionLimits): void {
   const { idleTimeoutMs, connectionAgeMs, keepAliveMs } = limits;
+  const close = () => closeSession(session, keepAliveMs);
   let streams = 0;
+  let isOld = false;
   session.on("stream", (stream) => {
     streams++;
-    stream.once("close", () => streams--);
+    stream.once("close", () => {
+      if (--streams === 0 && isOld) close();
+    });
   });
+  const letGo = () => {
+    isOld = true;
+    if (streams === 0) close();
+    // Not closed yet: its streams may go on for hours, in which PINGs must find out whether the peer is still there.
+    else session.goaway();
+  };
   session.setTimeout(idleTimeoutMs);
   session.on("timeout", () => {
-    if (streams === 0) closeSession(session, keepAliveMs);
+    if (streams === 0) close();
     // The timer has ended, and begins anew only when it is told to.
     else session.setTimeout(idleTimeoutMs);
   });
@@ -54,8 +64,7 @@ export function guardSession(session: ServerHttp2Session, limits: SessionLimits)
   }, WINDOW_MS).unref();
 
   const keepAlive = setInterval(() => askForLife(session, keepAliveMs), keepAliveMs).unref();
-  const close = () => closeSession(session, keepAliveMs);
-  const age = connectionAgeMs === 0 ? undefined : setTimeout(close, jittered(connectionAgeMs)).unref();
+  const age = connectionAgeMs === 0 ? undefined : setTimeout(letGo, jittered(connectionAgeMs)).unref();
   session.once("close", () => {
     clearInterval(window);
     clearInterval(keepAlive);
@@ -65,8 +74,9 @@ export function guardSession(session: ServerHttp2Session, limits: SessionLimits)
 
 /**
  * Closes a connection as soon as its streams have ended. Its GOAWAY names the last of them: calls that were on their way
- * then are the caller's to make again on another connection, as clients of gRPC do by themselves. Node would wait for ever for a peer that has sent a part of a
- * frame and no more: it cannot acknowledge the PING either. (After the close, Node sends none.)
+ * then are the caller's to make again on another connection, as clients of gRPC do by themselves. Node would wait for ever
+ * for a peer that has sent a part of a frame and no more: it cannot acknowledge the PING either. (After the close, Node
+ * sends none.)
  */
 export function closeSession(session: ServerHttp2Session, keepAliveMs: number): void {
   askForLife(session, keepAliveMs);

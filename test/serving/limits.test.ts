@@ -338,7 +338,31 @@ describe("connectionAge", PATIENCE, () => {
     await once(session, "close");
   });
 
-  test("over HTTP/2, so is one without calls", async () => {
+  test("over HTTP/2, a caller that vanishes after that is found out, and so is its call to Claude", async () => {
+    const script: Script = { steps: [{ gate: "never" }] };
+    await using service = await startWith({ connectionAge: 500, keepAlive: 1_000 }, { script });
+    const socket = await openSocket(service);
+    let bytes: Buffer = Buffer.alloc(0);
+    let answered = 0;
+    socket.on("data", (chunk: Buffer) => {
+      bytes = Buffer.concat([bytes, chunk]);
+      const frames = framesOf(bytes);
+      // As long as it is there, it answers.
+      const goAway = frames.findIndex(({ type }) => type === FRAME.GOAWAY);
+      const pings = frames.filter(({ type }, index) => type === FRAME.PING && (goAway === -1 || index < goAway));
+      for (const { payload } of pings.slice(answered)) socket.write(http2Frame(FRAME.PING, ACK, 0, payload));
+      answered = pings.length;
+    });
+    socket.write(HELLO);
+    socket.write(http2Frame(FRAME.HEADERS, END_HEADERS, 1, chatHeader));
+    socket.write(http2Frame(FRAME.DATA, END_STREAM, 1, json));
+    await once(socket, "close");
+    assert.ok(errorsOf(bytes).goAway.length > 0, "the connection was old");
+    assert.equal((await service.nextCall()).code, "CANCELLED");
+    assert.equal((await (await service.simulator.nextRequest()).ended).how, "client-closed");
+  });
+
+  test("over HTTP/2, an old connection without calls is closed", async () => {
     await using service = await startWith({ connectionAge: 200 });
     const bytes = await sendRaw(service.server.port, HELLO);
     assert.deepEqual([...new Set(errorsOf(bytes).goAway)], ["NO_ERROR"]);
