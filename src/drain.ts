@@ -14,12 +14,17 @@ export async function drain(
   runs: Runs,
   shutdown: AbortController,
 ): Promise<void> {
+  const reason = new ParleyError("SHUTTING_DOWN", "this replica is shutting down");
   health.stopServing();
   await setTimeout(lameDuck);
   health.endWatches();
   const drained = listener.close();
-  await waitAtMost(drain, Promise.all([drained, runs.idle()]));
-  const reason = new ParleyError("SHUTTING_DOWN", "this replica is shutting down");
+  void runs.endAtAction(reason);
+  // A call that was on its way may have begun a run.
+  await waitAtMost(
+    drain,
+    Promise.all([drained, runs.idle()]).then(() => runs.idle()),
+  );
   // Those who watch a run hear how it has ended before their calls do.
   await runs.interrupt(reason);
   await setImmediate();

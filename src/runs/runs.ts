@@ -193,6 +193,20 @@ export class Runs implements AsyncDisposable {
     }
   }
 
+  /**
+   * Ends runs that wait for somebody to act, at once or when they come to it, so that they can be resumed: nobody can act
+   * any more.
+   */
+  async endAtAction(reason: ParleyError): Promise<void> {
+    await Promise.all(
+      Array.from(this.#active, async ([id, active]) => {
+        const isActive = () => this.#active.get(id) === active;
+        while (isActive() && active.working !== undefined) await active.working;
+        if (isActive()) await active.cancel(reason);
+      }),
+    );
+  }
+
   /** Ends all runs, so that they can be resumed. No other can begin after that. */
   async interrupt(reason: ParleyError): Promise<void> {
     this.#closing = reason;
