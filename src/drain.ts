@@ -1,10 +1,12 @@
 import { setImmediate, setTimeout } from "node:timers/promises";
 import type { Config } from "./config/config.ts";
 import { ParleyError } from "./errors/parley-error.ts";
-import { LAST_WORDS_MS } from "./listen/exchange.ts";
 import type { PublicListener } from "./listen/public-listener.ts";
 import type { HealthState } from "./rpc/health.ts";
 import type { Runs } from "./runs/runs.ts";
+
+/** How long callers may take to hear that the drain is over: two seconds after it, all of them are to be gone. */
+const LAST_WORDS_MS = 1_000;
 
 /** Shuts down in order: see Server.shutDown. */
 export async function drain(
@@ -16,6 +18,7 @@ export async function drain(
 ): Promise<void> {
   const reason = new ParleyError("SHUTTING_DOWN", "this replica is shutting down");
   health.stopServing();
+  listener.letGo();
   await setTimeout(lameDuck);
   health.endWatches();
   const drained = listener.close();

@@ -54,6 +54,11 @@ export interface PublicListener extends AsyncDisposable {
   /** Connections that are open. */
   readonly connections: number;
   /**
+   * Lets connections of HTTP/1.1 go as soon as their calls are answered, so that callers open others: unlike HTTP/2, it
+   * cannot tell them which calls were taken when it is closed. New ones are still accepted.
+   */
+  letGo(): void;
+  /**
    * Accepts no more connections and no more calls on those that are open. Resolves when the last call has ended, and all
    * connections are closed.
    */
@@ -121,7 +126,7 @@ export async function listen(options: PublicListenerOptions, handlers: Handlers)
     closed ??= new Promise<void>((resolve) => {
       server.close(() => resolve());
       for (const session of sessions) closeSession(session, limits.keepAliveMs);
-      http1Responses.close();
+      http1Responses.letGo();
       // A connection that has not said anything yet has no call to finish.
       for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
     });
@@ -132,6 +137,7 @@ export async function listen(options: PublicListenerOptions, handlers: Handlers)
     get connections() {
       return sockets.size;
     },
+    letGo: () => http1Responses.letGo(),
     close,
     async [Symbol.asyncDispose]() {
       owned.dispose();

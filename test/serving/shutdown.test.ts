@@ -93,6 +93,36 @@ for (const name of ["SIGTERM", "SIGINT"] as const) {
       });
     }
 
+    test("lets connections of HTTP/1.1 go when their calls are answered, and not before", async () => {
+      await using another = await start("10m");
+      const [asking, streaming] = [connect(another.port, "127.0.0.1"), connect(another.port, "127.0.0.1")];
+      const ask = async () => {
+        asking.write("GET /made.up HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        return String((await once(asking, "data"))[0]);
+      };
+      assert.doesNotMatch(await ask(), /connection: close/i);
+      simulator.run({
+        steps: [{ respond: answer, gateAfter: { events: 5, gate: "lame duck" } }],
+        afterwards: "converse",
+      });
+      const body = JSON.stringify({ chat: { messages: [{ role: "ROLE_USER", text: "hello" }] } });
+      const type = "host: localhost\r\naccept: text/event-stream\r\ncontent-type: application/json";
+      const head = `POST /parley.v1.ChatService/StreamChat HTTP/1.1\r\n${type}\r\ncontent-length: ${body.length}`;
+      let events = "";
+      streaming.on("data", (chunk: Buffer) => {
+        events += chunk;
+      });
+      streaming.write(`${head}\r\n\r\n${body}`);
+      await once(streaming, "data");
+      await signal(another, name);
+
+      assert.match(await ask(), /^HTTP\/1\.1 404 [\s\S]*\r\nconnection: close\r\n/i);
+      await once(asking, "close");
+      simulator.open("lame duck");
+      await once(streaming, "close");
+      assert.match(events, /"messageStop"/);
+    });
+
     for (const second of ["SIGTERM", "SIGINT"] as const) {
       test(`exits at once when ${second} follows`, async () => {
         await using another = await start("10m");
