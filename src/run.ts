@@ -1,7 +1,13 @@
-import { ConfigError, loadConfig } from "./config/config.ts";
+import { type Config, ConfigError, loadConfig } from "./config/config.ts";
 import { routeConsole } from "./observe/console.ts";
-import { createLogger, flushLogger } from "./observe/logger.ts";
-import { createServer } from "./server.ts";
+import { createLogger, flushLogger, type Logger } from "./observe/logger.ts";
+import { createServer, type Server } from "./server.ts";
+
+/**
+ * How long after the drain the process ends in any case, in milliseconds: before Kubernetes kills it, which the chart has
+ * it do 10 seconds after the drain.
+ */
+const OVERTIME_MS = 9_000;
 
 /** Where SIGTERM and SIGINT go. */
 export interface Signals {
@@ -17,29 +23,24 @@ export async function run(signals: Signals): Promise<void> {
     for (const name of config.ineffective) logger.warn({ variable: name }, "set, but without effect in this version");
     const server = await createServer(config, logger);
 
+    let isEnding = false;
+    const end = (signal?: NodeJS.Signals) => {
+      if (isEnding) return;
+      isEnding = true;
+      void shutDown(server, config.server, logger, signal);
+    };
     // A fault that nobody caught must not take other calls with it. After an exception the state of the process is in
-    // doubt: it takes no new calls, lets those in progress end, and makes room for another.
+    // doubt: it shuts down as at a signal, and makes room for another.
     process.on("unhandledRejection", (error) => logger.error({ err: error }, "unhandled rejection"));
     process.on("uncaughtException", (error) => {
       logger.fatal({ err: error }, "uncaught exception");
       process.exitCode = 1;
-      void stop("SIGTERM");
+      end();
     });
-
-    const stop = async (signal: NodeJS.Signals) => {
+    signals.handle = (signal) => {
       signals.handle = () => process.exit(1);
-      const { lameDuck, drain } = config.server;
-      logger.info(
-        { signal, lame_duck_ms: lameDuck, drain_ms: drain },
-        "shutting down: a second signal ends it at once",
-      );
-      await server.shutDown();
-      await server[Symbol.asyncDispose]();
-      logger.info("shut down");
-      await flushLogger(logger);
-      process.exit();
+      end(signal);
     };
-    signals.handle = stop;
     // Last: whoever reads this may send a signal.
     logger.info({ port: server.port, admin_port: server.adminPort, claude: new URL(config.baseUrl).host }, "listening");
   } catch (error) {
@@ -48,6 +49,37 @@ export async function run(signals: Signals): Promise<void> {
     process.stderr.write(`Parley cannot start:\n${problems.map((problem) => `- ${problem}\n`).join("")}`);
     process.exitCode = 1;
   }
+}
+
+/**
+ * Ends the process: in order, and with 1 where that cannot be.
+ *
+ * @param signal why. Undefined: an exception.
+ */
+async function shutDown(
+  server: Server,
+  { lameDuck, drain }: Config["server"],
+  logger: Logger,
+  signal: NodeJS.Signals | undefined,
+): Promise<void> {
+  logger.info({ signal, lame_duck_ms: lameDuck, drain_ms: drain }, "shutting down: a second signal ends it at once");
+  setTimeout(
+    () => {
+      logger.fatal("the shutdown takes too long: the process ends without the rest of it");
+      process.exit(1);
+    },
+    lameDuck + drain + OVERTIME_MS,
+  );
+  try {
+    await using ending = server;
+    await ending.shutDown();
+  } catch (error) {
+    logger.error({ err: error }, "the shutdown has failed");
+    process.exitCode = 1;
+  }
+  logger.info("shut down");
+  await flushLogger(logger);
+  process.exit();
 }
 
 /** What the operator can mend. Undefined: the error is of another kind. */

@@ -17,8 +17,11 @@ import { createDiagnostics } from "./diagnostics.ts";
 import type { Logger } from "./logger.ts";
 import type { Telemetry } from "./telemetry.ts";
 
-/** How long the end of the process waits for a collector. The grace period of the chart has room for it. */
-const FLUSH_MS = 5_000;
+/**
+ * How long the end of the process waits for a collector. The grace period of the chart has room for it, also after the four
+ * seconds that the program of an MCP server may take to end.
+ */
+const FLUSH_MS = 3_000;
 
 /**
  * With content, a span has 40 KiB and more. A collector takes 4 MiB at once over gRPC, unless it is told otherwise, and what
