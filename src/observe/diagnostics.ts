@@ -8,6 +8,9 @@ const MAX_MESSAGES = 20;
 /** Characters of a message: some quote what a collector has answered. */
 const MAX_LENGTH = 300;
 
+/** What is said wherever there is no /etc/machine-id, as in any container: nobody has to do anything about it. */
+const WITHOUT_MACHINE_ID = /^dropping invalid resource attribute value for key "host\.id"/;
+
 /**
  * Puts into the log what OpenTelemetry says of itself, such as that a collector cannot be reached: as warnings, since no
  * call suffers from it, and never more than a few in a minute. Objects are left out: they may be spans, with what is in
@@ -25,6 +28,7 @@ export function createDiagnostics(logger: Logger, now: () => number = () => perf
         since = now();
       }
       const message = messageOf(parts);
+      if (WITHOUT_MACHINE_ID.test(message)) return;
       const kind = message.replace(/\d+/g, "0");
       if (told.has(kind) || told.size >= MAX_MESSAGES) {
         held++;

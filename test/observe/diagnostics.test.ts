@@ -31,6 +31,12 @@ describe("what OpenTelemetry says of itself", () => {
     assert.ok(lines.every(({ msg }) => String(msg).length === 300));
   });
 
+  test("is not told where any container would have it told", async () => {
+    const { diagnostics, lines } = await start();
+    diagnostics.warn('dropping invalid resource attribute value for key "host.id"');
+    assert.deepEqual(lines, []);
+  });
+
   test("has nothing in it of what is exported", async () => {
     const { diagnostics, lines } = await start();
     diagnostics.error("items to be sent", { attributes: { prompt: "secret" } });
