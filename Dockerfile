@@ -1,24 +1,14 @@
 # Builds with any builder of OCI images:
 #
 #   docker build --tag registry.example/parley:0.1.0 \
-#     --build-arg NODE_DIGEST=sha256:… --build-arg VERSION=0.1.0 --build-arg REVISION="$(git rev-parse HEAD)" .
+#     --build-arg NODE_DIGEST=sha256:… --build-arg VERSION=0.1.0 --build-arg REVISION="$(git rev-parse HEAD)" \
+#     --build-arg CREATED="$(date -u +%FT%TZ)" .
 #
 # The digest keeps the base from changing under its tag: `docker buildx imagetools inspect node:26.10.0-trixie-slim` tells it.
 ARG NODE_IMAGE=docker.io/library/node:26.10.0-trixie-slim
 ARG NODE_DIGEST=
 
 FROM ${NODE_IMAGE}${NODE_DIGEST:+@}${NODE_DIGEST} AS build
-WORKDIR /parley
-COPY LICENSE package.json package-lock.json .npmrc ./
-# No package that the service needs has to build anything. The bill of materials is that of what has been installed: npm would
-# miss what is for development alone, and so must not know of it. What only compilers and debuggers read is left out.
-RUN npm ci --omit=dev --ignore-scripts \
-  && npm pkg delete devDependencies \
-  && npm sbom --sbom-format=cyclonedx --sbom-type=application > sbom.cdx.json \
-  && rm package-lock.json .npmrc \
-  && find node_modules -type f \( -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' -o -name '*.map' \) -delete
-COPY gen gen
-COPY src src
 # Node, and the libraries that it links to: nothing else is in the image, and so neither a shell nor a package manager.
 RUN set -eu; \
   root=/runtime; node="$(command -v node)"; \
@@ -29,6 +19,21 @@ RUN set -eu; \
   echo 'parley:x:65532:65532:Parley:/nonexistent:/sbin/nologin' > "$root/etc/passwd"; \
   echo 'parley:x:65532:' > "$root/etc/group"; \
   echo 'hosts: files dns' > "$root/etc/nsswitch.conf"
+WORKDIR /parley
+COPY LICENSE package.json package-lock.json .npmrc ./
+# No package that the service needs has to build anything. The bill of materials is that of what has been installed, and of Node:
+# npm would miss what is for development alone, and so must not know of it. What only compilers and debuggers read is left out:
+# Node runs no TypeScript of packages.
+RUN npm ci --omit=dev --ignore-scripts \
+  && npm pkg delete devDependencies \
+  && npm sbom --sbom-format=cyclonedx --sbom-type=application > packages.json \
+  && node --print 'const version = process.versions.node, bill = require("./packages.json"); \
+    bill.components.push({ "bom-ref": `node@${version}`, type: "platform", name: "node", version, \
+      purl: `pkg:generic/node@${version}`, cpe: `cpe:2.3:a:nodejs:node.js:${version}:*:*:*:*:*:*:*`, \
+      licenses: [{ license: { id: "MIT" } }] }); \
+    JSON.stringify(bill, undefined, 2)' > sbom.cdx.json \
+  && rm packages.json package-lock.json .npmrc \
+  && find node_modules -type f \( -name '*.ts' -o -name '*.mts' -o -name '*.cts' -o -name '*.map' \) -delete
 
 FROM scratch
 ARG VERSION=
@@ -41,9 +46,12 @@ LABEL org.opencontainers.image.title="Parley" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}"
 ENV NODE_ENV=production PATH=/usr/local/bin
+# What changes the least comes first: with a layer cache, a new version of the service is a layer of its own alone.
 COPY --from=build /runtime /
 COPY --from=build /parley /parley
 WORKDIR /parley
+COPY gen gen
+COPY src src
 USER 65532:65532
 EXPOSE 8080 9090
 # As `npm start`, without npm: node is the first process, gets the signals, and has handlers for them from its first moment on.

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import {
   existsSync,
   lstatSync,
@@ -10,6 +11,8 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
+import { createServer as createHttpServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -50,7 +53,8 @@ function productionPackages(): readonly string[] {
   return [...new Set(needed.map(([path, { version }]) => `${path.split("node_modules/").at(-1)}@${version}`))].sort();
 }
 
-function assertBill(text: string): void {
+/** @param more what is needed besides packages, as name@version. */
+function assertBill(text: string, ...more: readonly string[]): void {
   const bill = JSON.parse(text) as {
     bomFormat: string;
     metadata: { component: { name: string } };
@@ -60,7 +64,7 @@ function assertBill(text: string): void {
   assert.equal(bill.metadata.component.name, "parley");
   assert.deepEqual(
     [...new Set(bill.components.map(({ name, version }) => `${name}@${version}`))].sort(),
-    productionPackages(),
+    [...productionPackages(), ...more].sort(),
   );
   for (const { name, licenses } of bill.components) assert.ok(licenses !== undefined && licenses.length > 0, name);
 }
@@ -135,6 +139,11 @@ describe("the image that the Dockerfile makes", { skip: missing(), timeout: 200_
     for (const name of ["typescript", "@biomejs", "node", "npm"]) {
       assert.equal(existsSync(join(root, "parley/node_modules", name)), false, name);
     }
+    const packaged = entries().filter(({ parentPath }) => parentPath.includes("/node_modules"));
+    assert.deepEqual(
+      packaged.filter(({ name }) => /\.(?:[cm]?ts|map)$/.test(name)),
+      [],
+    );
     for (const name of ["simulator", "demo", "client"]) assert.equal(existsSync(join(root, "parley/src", name)), false);
   });
 
@@ -146,8 +155,9 @@ describe("the image that the Dockerfile makes", { skip: missing(), timeout: 200_
     }
   });
 
-  test("has its bill of materials", () => {
-    assertBill(readFileSync(join(root, "parley/sbom.cdx.json"), "utf8"));
+  test("has its bill of materials, with Node in it", () => {
+    const { version } = JSON.parse(readFileSync(join(repository, "node_modules/node/package.json"), "utf8"));
+    assertBill(readFileSync(join(root, "parley/sbom.cdx.json"), "utf8"), `node@${version}`);
   });
 
   test("tells its size", (t) => {
@@ -170,12 +180,27 @@ describe("the image that the Dockerfile makes", { skip: missing(), timeout: 200_
     assert.doesNotMatch(container.output(), /EROFS|EACCES|sk-test/);
   });
 
-  test("finds names", async () => {
+  test("finds names, and sends telemetry without a warning", async () => {
     const { host } = new URL(simulator.url);
-    await using container = start({ ANTHROPIC_BASE_URL: `http://localhost:${host.split(":")[1]}` });
+    const sent: string[] = [];
+    const collector = createHttpServer((request, response) => {
+      sent.push(request.url ?? "");
+      request.resume().on("end", () => response.end());
+    });
+    await once(collector.listen(0, "127.0.0.1"), "listening");
+    const { port: collectorPort } = collector.address() as AddressInfo;
+    await using container = start({
+      ANTHROPIC_BASE_URL: `http://localhost:${host.split(":")[1]}`,
+      OTEL_EXPORTER_OTLP_ENDPOINT: `http://localhost:${collectorPort}`,
+    });
     const { port } = await container.line("listening");
     const client = createClient(ChatService, createGrpcTransport({ baseUrl: `http://127.0.0.1:${port}` }));
     assert.equal((await client.chat(chat, options)).content.length, 1);
+    container.signal("SIGTERM");
+    assert.equal(await container.exit, 0);
+    collector.close();
+    assert.deepEqual([...new Set(sent)].sort(), ["/v1/metrics", "/v1/traces"]);
+    assert.doesNotMatch(container.output(), /"level":"(?:warn|error)"/);
   });
 
   test("ends at once at a second signal", async () => {
