@@ -1,8 +1,12 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 
+/** The most that a timer takes, in milliseconds: 24 days. */
+export const FOR_EVER_MS = 2 ** 31 - 1;
+
 /** How long a call may wait. */
 export interface Patience {
-  readonly signal: AbortSignal | undefined;
+  /** End the waiting, each with its reason. */
+  readonly signals: readonly AbortSignal[];
   /** By `performance.now()`. */
   readonly deadline: number;
 }
@@ -15,7 +19,7 @@ export interface Patience {
  */
 export async function within<T>(
   promise: Promise<T>,
-  { signal, deadline }: Patience,
+  { signals, deadline }: Patience,
   mostMs: number,
 ): Promise<T | undefined> {
   const waiting = Promise.withResolvers<undefined>();
@@ -25,15 +29,18 @@ export async function within<T>(
       if (left > mostMs) waiting.resolve(undefined);
       else waiting.reject(new ConnectError("the operation timed out", Code.DeadlineExceeded));
     },
-    Math.min(left, mostMs),
+    Math.max(0, Math.min(left, mostMs)),
   );
-  const onAbort = () => waiting.reject(ConnectError.from(signal?.reason, Code.Canceled));
-  signal?.addEventListener("abort", onAbort, { once: true });
-  if (signal?.aborted) onAbort();
+  const onAbort = () =>
+    waiting.reject(ConnectError.from(signals.find(({ aborted }) => aborted)?.reason, Code.Canceled));
+  for (const signal of signals) {
+    signal.addEventListener("abort", onAbort, { once: true });
+    if (signal.aborted) onAbort();
+  }
   try {
     return await Promise.race([promise, waiting.promise]);
   } finally {
     clearTimeout(timer);
-    signal?.removeEventListener("abort", onAbort);
+    for (const signal of signals) signal.removeEventListener("abort", onAbort);
   }
 }

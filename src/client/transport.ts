@@ -41,11 +41,16 @@ export function createTransport(options: TransportOptions): Transport & Disposab
     maxAttempts: number,
     attempt: (transport: Transport, timeoutMs: number | undefined) => Promise<T>,
   ): Promise<T> {
-    const deadline = performance.now() + (timeoutMs ?? Number.POSITIVE_INFINITY);
+    // 0 and less: no deadline, as in Connect's own transports.
+    const hasDeadline = timeoutMs !== undefined && timeoutMs > 0;
+    const deadline = hasDeadline ? performance.now() + timeoutMs : Number.POSITIVE_INFINITY;
     for (let attempts = 1; ; attempts++) {
-      const transport = await addresses.next({ signal, deadline });
+      const transport = await addresses.next(signal, deadline);
       try {
-        return await attempt(transport, timeoutMs && Math.max(1, Math.round(deadline - performance.now())));
+        return await attempt(
+          transport,
+          hasDeadline ? Math.max(1, Math.round(deadline - performance.now())) : undefined,
+        );
       } catch (error) {
         if (attempts === maxAttempts || !isUnprocessed(error)) throw error;
       }

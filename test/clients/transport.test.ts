@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
+import type { LookupAddress } from "node:dns";
 import { once } from "node:events";
 import { createServer, type ServerHttp2Stream } from "node:http2";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect } from "node:net";
 import { describe, test } from "node:test";
+import { setImmediate } from "node:timers/promises";
+import { Worker } from "node:worker_threads";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { Code, type ConnectError, createClient } from "@connectrpc/connect";
 import { Health, HealthCheckResponseSchema } from "../../gen/grpc/health/v1/health_pb.js";
@@ -46,6 +49,28 @@ async function startFake(
   };
 }
 
+/** A listener that answers no attempt to connect: its thread accepts none, and its queue is full. */
+async function startSilent(host: string, port: number) {
+  const code = `
+    const { parentPort } = require("node:worker_threads");
+    require("node:net").createServer().listen({ host: "${host}", port: ${port}, backlog: 1 }, () => {
+      parentPort.postMessage("listening");
+      setImmediate(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0));
+    });
+  `;
+  const worker = new Worker(code, { eval: true });
+  await once(worker, "message");
+  // Linux takes one more than the backlog says.
+  const queue = [connect(port, host), connect(port, host)];
+  await Promise.all(queue.map((socket) => once(socket, "connect")));
+  return {
+    async [Symbol.asyncDispose]() {
+      for (const socket of queue) socket.on("error", () => {}).destroy();
+      await worker.terminate();
+    },
+  };
+}
+
 /** A transport to addresses, whatever they are at the time of a look-up. */
 function transportTo(port: number, addresses: () => readonly string[], more: Partial<TransportOptions> = {}) {
   const lookup = async () => addresses().map((address) => ({ address, family: 4 }));
@@ -70,6 +95,29 @@ describe("the TypeScript client", PATIENCE, () => {
     const client = createClient(Health, transport);
     for (let calls = 0; calls < 4; calls++) await client.check({});
     assert.equal(one.streams, 4);
+  });
+
+  test("has no call wait for an address that does not answer while there is another", async () => {
+    await using one = await startFake("127.0.0.1");
+    await using _ = await startSilent("127.0.0.2", one.port);
+    using transport = transportTo(one.port, () => ["127.0.0.2", "127.0.0.1"]);
+    const client = createClient(Health, transport);
+    // Less than connecting may take, which is 3 s.
+    for (let calls = 0; calls < 4; calls++) await client.check({}, { timeoutMs: 2_000 });
+    const began = performance.now();
+    for (let calls = 0; calls < 20; calls++) await client.check({}, { timeoutMs: 2_000 });
+    assert.ok(performance.now() - began < 2_000);
+    assert.equal(one.streams, 24);
+  });
+
+  test("gives calls again to an address that can be reached again", async () => {
+    await using one = await startFake("127.0.0.1");
+    using transport = transportTo(one.port, () => ["127.0.0.2", "127.0.0.1"]);
+    const client = createClient(Health, transport);
+    await client.check({});
+    await using two = await startFake("127.0.0.2", one.port);
+    while (two.streams === 0) await client.check({});
+    assert.ok(one.streams > 0);
   });
 
   test("finds the addresses anew when one cannot be reached", async () => {
@@ -156,6 +204,23 @@ describe("the TypeScript client", PATIENCE, () => {
     await assert.rejects(client.check({}, { signal: AbortSignal.abort() }), codeIs(Code.Canceled));
   });
 
+  test("takes a timeout of 0 and less for none, as the transports of Connect do", async () => {
+    await using server = await startFake("127.0.0.1");
+    for (const timeoutMs of [0, -1]) {
+      using transport = transportTo(server.port, () => ["127.0.0.1"]);
+      for (let calls = 0; calls < 2; calls++) await createClient(Health, transport).check({}, { timeoutMs });
+    }
+  });
+
+  test("says so when a look-up has taken too long", async (t) => {
+    t.mock.timers.enable({ apis: ["setTimeout"] });
+    using transport = createTransport({ baseUrl: "http://parley.test:1", lookup: () => new Promise<never>(() => {}) });
+    const failed = assert.rejects(createClient(Health, transport).check({}), /parley\.test is still being looked up/);
+    await setImmediate();
+    t.mock.timers.tick(10_000);
+    await failed;
+  });
+
   test("checks certificates by the name, not by the address", async () => {
     using folder = createTlsFolder();
     await using service = await startService({ config: { server: { tls: folder.files } } });
@@ -193,5 +258,36 @@ describe("the TypeScript client", PATIENCE, () => {
     transport[Symbol.dispose]();
     await assert.rejects(rest, codeIs(Code.Canceled));
     await assert.rejects(createClient(ChatService, transport).chat(hello), codeIs(Code.Canceled));
+  });
+
+  test("ends the calls that wait for an address when it is closed, and sends them to none", async () => {
+    await using server = await startFake("127.0.0.1");
+    await using _ = await startSilent("127.0.0.2", server.port);
+    const lookup = Promise.withResolvers<readonly LookupAddress[]>();
+    const begun = Promise.withResolvers<void>();
+    const transport = createTransport({
+      baseUrl: `http://parley.test:${server.port}`,
+      lookup: () => {
+        begun.resolve();
+        return lookup.promise;
+      },
+    });
+    const looking = createClient(Health, transport).check({});
+    await begun.promise;
+    transport[Symbol.dispose]();
+    lookup.resolve([{ address: "127.0.0.1", family: 4 }]);
+    await assert.rejects(looking, codeIs(Code.Canceled));
+
+    const found = Promise.withResolvers<void>();
+    const other = transportTo(server.port, () => {
+      found.resolve();
+      return ["127.0.0.2", "127.0.0.1"];
+    });
+    const connecting = createClient(Health, other).check({});
+    await found.promise;
+    await setImmediate();
+    other[Symbol.dispose]();
+    await assert.rejects(connecting, codeIs(Code.Canceled));
+    assert.equal(server.streams, 0);
   });
 });
