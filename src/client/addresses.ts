@@ -32,6 +32,10 @@ export class Addresses {
     this.#host = new URL(options.baseUrl).hostname.replace(/^\[(.*)\]$/, "$1");
   }
 
+  get isClosed(): boolean {
+    return this.#closing.signal.aborted;
+  }
+
   /**
    * The next address that can be reached. Nobody waits for one that cannot, as long as another can.
    *

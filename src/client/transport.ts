@@ -3,6 +3,7 @@ import { lookup } from "node:dns/promises";
 import type { SecureContextOptions } from "node:tls";
 import { Code, ConnectError, type Interceptor, type Transport } from "@connectrpc/connect";
 import { Addresses } from "./addresses.ts";
+import { judgeLostConnection } from "./lost-connection.ts";
 import { isUnprocessed } from "./unprocessed.ts";
 
 export interface TransportOptions {
@@ -27,13 +28,17 @@ const MAX_ATTEMPTS = 5;
  *
  * It speaks gRPC. A call that no replica has processed, because it could not be reached or was about to close the
  * connection, goes to the next one, within the deadline of the call. All other failures are the caller's to judge: Parley
- * has retried what is safe to retry, and what it has worked on has cost something.
+ * has retried what is safe to retry, and what it has worked on has cost something. A lost connection is UNAVAILABLE.
  *
  * Connections keep no process from ending, and close when they have been idle for 15 minutes. `[Symbol.dispose]` closes
  * them at once.
  */
 export function createTransport(options: TransportOptions): Transport & Disposable {
   const addresses = new Addresses(options, options.lookup ?? ((host) => lookup(host, { all: true })));
+
+  /** Calls that end because the caller, or the transport, wants them to have lost nothing. */
+  const judge = (error: unknown, signal: AbortSignal | undefined) =>
+    signal?.aborted || addresses.isClosed ? error : judgeLostConnection(error);
 
   async function send<T>(
     signal: AbortSignal | undefined,
@@ -52,7 +57,7 @@ export function createTransport(options: TransportOptions): Transport & Disposab
           hasDeadline ? Math.max(1, Math.round(deadline - performance.now())) : undefined,
         );
       } catch (error) {
-        if (attempts === maxAttempts || !isUnprocessed(error)) throw error;
+        if (attempts === maxAttempts || !isUnprocessed(error)) throw judge(error, signal);
       }
     }
   }
@@ -68,7 +73,7 @@ export function createTransport(options: TransportOptions): Transport & Disposab
       const requests = isOneMessage ? replayable(input) : input;
       return send(signal, timeoutMs, isOneMessage ? MAX_ATTEMPTS : 1, (transport, left) =>
         transport.stream(method, signal, left, header, requests, contextValues),
-      );
+      ).then((response) => ({ ...response, message: judged(response.message, (error) => judge(error, signal)) }));
     },
     [Symbol.dispose]: () => addresses.close(new ConnectError("the transport has been closed", Code.Canceled)),
   };
@@ -83,4 +88,13 @@ function replayable<T>(input: AsyncIterable<T>): AsyncIterable<T> {
       yield* await read;
     },
   };
+}
+
+/** The same messages, with another error at their end. */
+async function* judged<T>(messages: AsyncIterable<T>, judge: (error: unknown) => unknown): AsyncGenerator<T> {
+  try {
+    yield* messages;
+  } catch (error) {
+    throw judge(error);
+  }
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { LookupAddress } from "node:dns";
 import { once } from "node:events";
 import { createServer, type ServerHttp2Stream } from "node:http2";
-import { type AddressInfo, connect } from "node:net";
+import { type AddressInfo, connect, type Socket } from "node:net";
 import { describe, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
@@ -24,13 +24,17 @@ const hello = { messages: [{ role: Role.USER, text: "hello" }] };
 async function startFake(
   host: string,
   port = 0,
-  onStream: (stream: ServerHttp2Stream, nth: number) => boolean = () => true,
+  onStream: (stream: ServerHttp2Stream, nth: number, socket: Socket) => boolean = () => true,
 ) {
   const server = createServer();
   let streams = 0;
+  let socket: Socket;
+  server.on("connection", (accepted) => {
+    socket = accepted;
+  });
   server.on("stream", (stream: ServerHttp2Stream) => {
     stream.on("error", () => {});
-    if (!onStream(stream, ++streams)) return;
+    if (!onStream(stream, ++streams, socket)) return;
     stream.respond({ ":status": 200, "content-type": "application/grpc" }, { waitForTrailers: true });
     stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
     stream.end(envelope(toBinary(HealthCheckResponseSchema, create(HealthCheckResponseSchema, { status: 1 }))));
@@ -191,6 +195,35 @@ describe("the TypeScript client", PATIENCE, () => {
       using transport = transportTo(server.port, () => ["127.0.0.1"]);
       await assert.rejects(createClient(Health, transport).check({}));
       assert.equal(server.streams, 1, String(fault));
+    }
+  });
+
+  test("says UNAVAILABLE when the connection of a call is lost, before its first message and after", async () => {
+    const losses: ((stream: ServerHttp2Stream, socket: Socket) => void)[] = [
+      (stream) => stream.session?.destroy(),
+      (_, socket) => socket.destroy(),
+      (_, socket) => socket.resetAndDestroy(),
+    ];
+    const message = envelope(toBinary(HealthCheckResponseSchema, create(HealthCheckResponseSchema, { status: 1 })));
+    for (const lose of losses) {
+      for (const answersFirst of [false, true]) {
+        await using server = await startFake("127.0.0.1", 0, (stream, _, socket) => {
+          if (!answersFirst) lose(stream, socket);
+          else {
+            stream.respond({ ":status": 200, "content-type": "application/grpc" });
+            stream.write(message, () => setImmediate().then(() => lose(stream, socket)));
+          }
+          return false;
+        });
+        using transport = transportTo(server.port, () => ["127.0.0.1"]);
+        const client = createClient(Health, transport);
+        const watching = (async () => {
+          for await (const { status } of client.watch({})) assert.equal(status, 1);
+        })();
+        await assert.rejects(watching, codeIs(Code.Unavailable), `${lose} ${answersFirst}`);
+        await assert.rejects(client.check({}), codeIs(Code.Unavailable), `${lose} ${answersFirst}`);
+        assert.equal(server.streams, 2);
+      }
     }
   });
 
