@@ -115,6 +115,5 @@ export class Addresses {
 }
 
 function unavailable(reason: unknown): ConnectError {
-  const { message } = reason as Partial<Error>;
-  return new ConnectError(message ?? String(reason), Code.Unavailable, undefined, undefined, reason);
+  return new ConnectError(ConnectError.from(reason).rawMessage, Code.Unavailable, undefined, undefined, reason);
 }
