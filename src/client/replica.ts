@@ -1,6 +1,7 @@
 import type { LookupAddress } from "node:dns";
 import type { Transport } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { confirmed } from "./confirmed-connection.ts";
 import { within } from "./patience.ts";
 import type { TransportOptions } from "./transport.ts";
 
@@ -33,7 +34,7 @@ export class Replica {
     this.#connection = new Http2SessionManager(baseUrl, { pingIntervalMs: PING_INTERVAL_MS }, sessionOptions);
     this.#transport = createGrpcTransport({
       baseUrl,
-      sessionManager: this.#connection,
+      sessionManager: confirmed(this.#connection, () => this.#doubt()),
       ...(interceptors !== undefined && { interceptors }),
     });
   }
@@ -64,12 +65,19 @@ export class Replica {
   async #reach(): Promise<Transport> {
     if (this.isBusy) return this.#transport;
     const state = await within(this.#connection.connect(), PATIENT, CONNECT_TIMEOUT_MS);
-    this.isDoubtful = state === undefined || state === "error";
-    if (!this.isDoubtful) return this.#transport;
-    this.#failedAt = performance.now();
+    if (state !== undefined && state !== "error") {
+      this.isDoubtful = false;
+      return this.#transport;
+    }
+    this.#doubt();
     if (state === "error") throw this.#connection.error() ?? new Error("the connection was closed at once");
     const reason = new Error(`connecting took more than ${CONNECT_TIMEOUT_MS} ms`);
     if (this.#connection.state() === "connecting") this.#connection.abort(reason);
     throw reason;
+  }
+
+  #doubt(): void {
+    this.isDoubtful = true;
+    this.#failedAt = performance.now();
   }
 }

@@ -3,6 +3,9 @@ import { ConnectError } from "@connectrpc/connect";
 /** Errors of Node at requests on a connection that takes none any more. */
 const CONNECTION_IS_CLOSING = new Set(["ERR_HTTP2_GOAWAY_SESSION", "ERR_HTTP2_INVALID_SESSION"]);
 
+/** Why a call was not sent. */
+export class UnprocessedError extends Error {}
+
 /**
  * Whether a call has failed without having been processed: there was no connection to send it on, or its stream was refused,
  * or came after the last one of a connection that was about to close (RFC 9113, 8.7). Connect tells such failures as
@@ -11,7 +14,7 @@ const CONNECTION_IS_CLOSING = new Set(["ERR_HTTP2_GOAWAY_SESSION", "ERR_HTTP2_IN
 export function isUnprocessed(error: unknown): boolean {
   for (let reason = error; reason instanceof Error; reason = reason.cause) {
     const { code, syscall } = reason as NodeJS.ErrnoException;
-    if (syscall === "connect") return true;
+    if (syscall === "connect" || reason instanceof UnprocessedError) return true;
     if (typeof code === "string" && CONNECTION_IS_CLOSING.has(code)) return true;
     const isOfNode = code === "ERR_HTTP2_STREAM_ERROR" || isOfConnect(reason);
     if (isOfNode && reason.message.includes("REFUSED_STREAM")) return true;

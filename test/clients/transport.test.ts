@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { LookupAddress } from "node:dns";
 import { once } from "node:events";
 import { createServer, type ServerHttp2Stream } from "node:http2";
-import { type AddressInfo, connect, type Socket } from "node:net";
+import { type AddressInfo, connect, createServer as createNetServer, type Socket } from "node:net";
 import { describe, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
@@ -114,6 +114,31 @@ describe("the TypeScript client", PATIENCE, () => {
     assert.equal(one.streams, 24);
   });
 
+  test("sends a call again whose connection has ended, or hangs, before the other side has said anything", async () => {
+    const ends: ((socket: Socket) => void)[] = [
+      (socket) => socket.destroy(),
+      (socket) => socket.once("data", () => socket.destroy()),
+      (socket) => socket.once("data", () => socket.resetAndDestroy()),
+      () => {},
+    ];
+    await using one = await startFake("127.0.0.1");
+    for (const end of ends) {
+      const sockets: Socket[] = [];
+      const mute = createNetServer((socket) => {
+        sockets.push(socket.on("error", () => {}));
+        end(socket);
+      });
+      mute.listen(one.port, "127.0.0.2");
+      await once(mute, "listening");
+      using transport = transportTo(one.port, () => ["127.0.0.2", "127.0.0.1"]);
+      const client = createClient(Health, transport);
+      await Promise.all(Array.from({ length: 20 }, () => client.check({})));
+      assert.ok(sockets.length > 0);
+      mute.close();
+      for (const socket of sockets) socket.destroy();
+    }
+  });
+
   test("gives calls again to an address that can be reached again", async () => {
     await using one = await startFake("127.0.0.1");
     using transport = transportTo(one.port, () => ["127.0.0.2", "127.0.0.1"]);
@@ -178,7 +203,8 @@ describe("the TypeScript client", PATIENCE, () => {
     const INTERNAL_ERROR = 2;
     const faults: ((stream: ServerHttp2Stream) => void)[] = [
       (stream) => stream.close(INTERNAL_ERROR),
-      (stream) => stream.session?.destroy(),
+      // The message of the call has come.
+      (stream) => stream.once("data", () => stream.session?.destroy()),
       (stream) =>
         stream.respond({ ":status": 200, "content-type": "application/grpc", "grpc-status": 14 }, { endStream: true }),
       (stream) =>
@@ -208,7 +234,7 @@ describe("the TypeScript client", PATIENCE, () => {
     for (const lose of losses) {
       for (const answersFirst of [false, true]) {
         await using server = await startFake("127.0.0.1", 0, (stream, _, socket) => {
-          if (!answersFirst) lose(stream, socket);
+          if (!answersFirst) stream.once("data", () => lose(stream, socket));
           else {
             stream.respond({ ":status": 200, "content-type": "application/grpc" });
             stream.write(message, () => setImmediate().then(() => lose(stream, socket)));
