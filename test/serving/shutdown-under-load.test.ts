@@ -159,11 +159,11 @@ const createRun = (client: Client, id: string, text: string) =>
 
 test("no call that was begun is cut off without a word when the service shuts down under load", {
   timeout: 120_000,
-}, async () => {
+}, async (t) => {
   await using simulator = await createSimulator({ pacing: "instant", script });
   await using service = await startServiceProcess(
     { ANTHROPIC_BASE_URL: simulator.url },
-    { server: { lameDuck: "500ms", drain: "8s" } },
+    { server: { lameDuck: "2s", drain: "8s" } },
   );
   const ends = new Map<string, End>();
   const clients = Array.from({ length: CALLERS }, () => connectTo(service.port));
@@ -226,4 +226,14 @@ test("no call that was begun is cut off without a word when the service shuts do
   const logged = new Map(service.logs.flatMap(({ msg, call, code }) => (msg === "call" ? [[call, code]] : [])));
   const expected: Record<End, unknown> = { complete: "OK", SHUTTING_DOWN: "UNAVAILABLE", "never arrived": undefined };
   for (const [id, end] of ends) assert.equal(logged.get(id), expected[end], `${id}: ${end}`);
+
+  // As long as it is a lame duck, it takes calls as ever: more than those that were on their way at the signal.
+  const short = [...ends].filter(([id]) => id.startsWith("short"));
+  assert.ok(short.every(([, end]) => end !== "SHUTTING_DOWN"));
+  const lines = service.logs.slice(service.logs.findIndex(({ msg }) => String(msg).startsWith("shutting down")));
+  const late = lines.filter(({ msg, call }) => msg === "call" && String(call).startsWith("short"));
+  assert.ok(late.length > CALLERS, `${late.length} calls`);
+  const [begun, ended] = [lines[0], lines.at(-1)].map((line) => Date.parse(String(line?.time)));
+  const seconds = (Number(ended) - Number(begun)) / 1_000;
+  t.diagnostic(`${short.length} calls, ${late.length} of them in the lame duck; the shutdown took ${seconds} s`);
 });
