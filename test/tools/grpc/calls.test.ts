@@ -140,7 +140,7 @@ describe("a call of a method", { concurrency: true, timeout: 60_000 }, () => {
   test("of a service that never answers ends with the time, at the service too", async () => {
     await using service = await startService({ GetStock: never, ReserveItems: never });
     await using tools = openTools(service.address);
-    const context = contextOf({ timeoutMs: 300 });
+    const context = contextOf({ timeoutMs: 3_000 });
     const [read, reserved] = await Promise.all([
       toolError(tools.tool("inventory_get_stock").call('{"sku":"A"}', context)),
       toolError(tools.tool("inventory_reserve_items").call(reserve, context)),
