@@ -3,35 +3,31 @@ import { after, before, describe, test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { Code, createClient } from "@connectrpc/connect";
 import { ChatService, StreamChatRequestSchema } from "../../gen/parley/v1/chat_service_pb.js";
-import { Role } from "../../gen/parley/v1/content_pb.js";
-import { createSimulator, type Script, type Simulator } from "../../src/simulator/simulator.ts";
+import { createSimulator, type Simulator } from "../../src/simulator/simulator.ts";
 import { missingTools } from "../chart/tools.ts";
-import { type Told, toldByStatus } from "../support/details.ts";
+import { toldByStatus } from "../support/details.ts";
 import { freePort } from "../support/free-port.ts";
 import { type ServiceProcess, startServiceProcess } from "../support/process.ts";
 import { transports } from "../support/service.ts";
 import { trust } from "../support/tls.ts";
 import { envelope, openHttp2, sendHttp2 } from "../support/wire.ts";
 import { type Caller, callers, callWithConnect, callWithGrpcJs } from "./callers.ts";
+import {
+  BEFORE_TEXT,
+  chat,
+  chatOf,
+  codeOf,
+  failureOf,
+  failures,
+  lastingFailureOf,
+  phases,
+  requestOf,
+  respond,
+  TOKENS,
+} from "./cases.ts";
 import { ingressAnnotations } from "./chart.ts";
 import { type IngressSettings, readAnnotations } from "./ingress-nginx.ts";
 import { missingNginx, type Nginx, startNginx } from "./nginx.ts";
-
-type Step = Script["steps"][number];
-
-const chatOf = (text: string) => ({ messages: [{ role: Role.USER, text }] });
-const chat = chatOf("hello");
-const respond = { content: [{ text: "one two six ten" }] };
-const TOKENS = ["one ", "two ", "six ", "ten"];
-/** Events of Claude's before the first token: the beginning of the message, a ping, the beginning of the block. */
-const BEFORE_TEXT = 3;
-
-/** Where Claude's answer stands still. */
-const phases: Record<string, Step> = {
-  "before its headers": { respond, gate: "never" },
-  "before the first token": { respond, gateAfter: { events: BEFORE_TEXT, gate: "never" } },
-  "between two tokens": { respond, gateAfter: { events: BEFORE_TEXT + 2, gate: "never" } },
-};
 
 /** How a caller goes away. */
 const leavers: Record<string, (url: string) => { readonly caller: Caller; leave(controller: AbortController): void }> =
@@ -49,18 +45,6 @@ const leavers: Record<string, (url: string) => { readonly caller: Caller; leave(
       return { caller, leave: () => caller.vanish() };
     },
   };
-
-/** What Claude does that makes a call fail, or what is asked of it. */
-const failures: Record<string, { readonly step?: Step; readonly messages?: typeof chat.messages }> = {
-  "a request that is not valid": { messages: [] },
-  "a rate limit": {
-    step: {
-      respond: { status: 429, headers: { "retry-after": "7" }, error: { type: "rate_limit_error", message: "slow" } },
-    },
-  },
-  "an overload": { step: { respond: { status: 529 } } },
-  "an answer that is cut off": { step: { respond, faults: { cutAfter: BEFORE_TEXT + 2 } } },
-};
 
 describe("behind nginx with the chart's settings", { skip: missingNginx() || missingTools, timeout: 120_000 }, () => {
   let simulator: Simulator;
@@ -80,14 +64,6 @@ describe("behind nginx with the chart's settings", { skip: missingNginx() || mis
     await service?.[Symbol.asyncDispose]();
     await simulator?.[Symbol.asyncDispose]();
   });
-
-  /** The request to Claude in which something is said. */
-  async function requestOf(text: string) {
-    for (;;) {
-      const request = await simulator.nextRequest();
-      if (request.bodyText.includes(text)) return request;
-    }
-  }
 
   for (const name of Object.keys(transports("https://localhost"))) {
     test(`a call and a stream pass, by ${name}`, async () => {
@@ -124,20 +100,15 @@ describe("behind nginx with the chart's settings", { skip: missingNginx() || mis
       }
     });
 
-    for (const [failure, { step, messages = chat.messages }] of Object.entries(failures)) {
-      test(`a call tells as much of ${failure} as without nginx, with ${name}`, async () => {
-        simulator.run({ steps: step === undefined ? [] : [{ ...step, times: 2 }] });
+    for (const [what, failure] of Object.entries(failures)) {
+      test(`a call tells as much of ${what} as without nginx, with ${name}`, async () => {
+        simulator.run({ steps: failure.step === undefined ? [] : [{ ...failure.step, times: 2 }] });
         const [through, direct] = await Promise.all(
           [nginx.url, service.url].map(async (url) => {
             using caller = callerOf(url);
-            const { requestInfo, errorInfo, ...told } = await failureOf(caller, { messages });
-            assert.ok(requestInfo);
-            const { upstreamRequestId, ...metadata } = errorInfo?.metadata ?? {};
-            assert.equal(upstreamRequestId !== undefined, step !== undefined);
-            return { ...told, reason: errorInfo?.reason, metadata };
+            return await lastingFailureOf(caller, failure);
           }),
         );
-        assert.ok(direct?.reason);
         assert.deepEqual(through, direct);
       });
     }
@@ -164,7 +135,7 @@ describe("behind nginx with the chart's settings", { skip: missingNginx() || mis
         const controller = new AbortController();
         const text = `${how} ${phase}`;
         const left = codeOf(caller, text, controller.signal);
-        const request = await requestOf(text);
+        const request = await requestOf(simulator, text);
         leave(controller);
         assert.notEqual(await left, "complete");
         assert.equal((await request.ended).how, "client-closed");
@@ -188,7 +159,7 @@ describe("behind nginx with the chart's settings", { skip: missingNginx() || mis
     assert.equal(reply.headers["grpc-status"], String(Code.DeadlineExceeded));
     const details = Buffer.from(reply.headers["grpc-status-details-bin"] ?? "", "base64");
     assert.equal(toldByStatus(details).errorInfo?.reason, "DEADLINE_EXCEEDED");
-    assert.equal((await (await requestOf("in time")).ended).how, "client-closed");
+    assert.equal((await (await requestOf(simulator, "in time")).ended).how, "client-closed");
   });
 
   for (const [name, callerOf] of Object.entries(callers)) {
@@ -211,29 +182,9 @@ describe("behind nginx with the chart's settings", { skip: missingNginx() || mis
       const stream = codeOf(caller, "impatient");
       assert.equal((await failureOf(caller, chatOf("not patient"))).code, "Unavailable");
       assert.equal(await stream, "Internal");
-      assert.equal((await (await requestOf("impatient")).ended).how, "client-closed");
+      assert.equal((await (await requestOf(simulator, "impatient")).ended).how, "client-closed");
       simulator.open("cut");
       assert.equal(await patient, "complete");
     });
   }
 });
-
-/** Reads a stream to its end; resolves with the code of its error. */
-async function codeOf(caller: Caller, text: string, signal?: AbortSignal): Promise<string> {
-  try {
-    for await (const _ of caller.streamChat(chatOf(text), signal));
-    return "complete";
-  } catch (error) {
-    return caller.told(error).code;
-  }
-}
-
-/** What the error of a call tells. */
-async function failureOf(caller: Caller, input: typeof chat): Promise<Told> {
-  try {
-    await caller.chat(input);
-  } catch (error) {
-    return caller.told(error);
-  }
-  throw new Error("the call succeeded");
-}
