@@ -2,7 +2,7 @@ import type { LookupAddress } from "node:dns";
 import { Code, ConnectError, type Transport } from "@connectrpc/connect";
 import { FOR_EVER_MS, type Patience, within } from "./patience.ts";
 import { Replica } from "./replica.ts";
-import type { TransportOptions } from "./transport.ts";
+import type { TransportOptions } from "./transport-options.ts";
 
 /** How often the name is looked up, as long as there are calls, in milliseconds. And at once when an address fails. */
 const LOOKUP_INTERVAL_MS = 10_000;
@@ -20,7 +20,7 @@ export class Addresses {
   readonly #host: string;
   readonly #closing = new AbortController();
   #replicas = new Map<string, Replica>();
-  /** Replicas that have gone, as far as calls to them had not ended when this was last looked at. */
+  /** Replicas that have gone, as far as connections to them had not closed when this was last looked at. */
   #gone: readonly Replica[] = [];
   #turn = 0;
   #lookedUpAt = Number.NEGATIVE_INFINITY;
@@ -105,12 +105,13 @@ export class Addresses {
     const found = await this.#lookup(this.#host).catch((error: unknown) => {
       throw unavailable(error);
     });
+    this.#closing.signal.throwIfAborted();
     const before = this.#replicas;
     this.#replicas = new Map(
       found.map((address) => [address.address, before.get(address.address) ?? new Replica(address, this.#options)]),
     );
     const left = [...before].filter(([address]) => !this.#replicas.has(address)).map(([, replica]) => replica);
-    this.#gone = [...this.#gone, ...left].filter(({ isBusy }) => isBusy);
+    this.#gone = [...this.#gone, ...left].filter(({ isConnected }) => isConnected);
   }
 }
 

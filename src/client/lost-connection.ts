@@ -1,14 +1,19 @@
 import { Code, ConnectError } from "@connectrpc/connect";
+import { isUnprocessed } from "./unprocessed.ts";
 
 /**
- * The failure of a call, which is UNAVAILABLE when its connection was lost, as clients of gRPC tell it. Connect makes it
- * CANCELED or ABORTED, which is what callers do and what conflicts are.
+ * The failure of a call, which is UNAVAILABLE when its connection was lost, or took it no more, as clients of gRPC tell it.
+ * Connect makes it CANCELED, ABORTED or INTERNAL, which is what callers do, what conflicts are, and what is broken.
  */
 export function judgeLostConnection(error: unknown): unknown {
+  if (isUnprocessed(error)) return unavailable("no replica has taken the call", error);
   if (!(error instanceof ConnectError)) return error;
   const isReset = error.code === Code.Canceled && error.rawMessage.startsWith("http/2 stream closed with error code");
-  const isBroken =
-    error.code === Code.Aborted && (error.cause as NodeJS.ErrnoException | undefined)?.code !== undefined;
-  if (!isReset && !isBroken) return error;
-  return new ConnectError("the connection to the replica was lost", Code.Unavailable, undefined, undefined, error);
+  const { code } = (error.cause ?? {}) as NodeJS.ErrnoException;
+  const isBroken = (error.code === Code.Aborted && code !== undefined) || code === "ERR_HTTP2_SESSION_ERROR";
+  return isReset || isBroken ? unavailable("the connection to the replica was lost", error) : error;
+}
+
+function unavailable(message: string, cause: unknown): ConnectError {
+  return new ConnectError(message, Code.Unavailable, undefined, undefined, cause);
 }

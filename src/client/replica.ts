@@ -1,27 +1,24 @@
 import type { LookupAddress } from "node:dns";
+import type { SecureClientSessionOptions } from "node:http2";
 import type { Transport } from "@connectrpc/connect";
-import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
-import { confirmed } from "./confirmed-connection.ts";
-import { within } from "./patience.ts";
-import type { TransportOptions } from "./transport.ts";
-
-/** How long connecting may take, in milliseconds. */
-const CONNECT_TIMEOUT_MS = 3_000;
+import { createGrpcTransport } from "@connectrpc/connect-node";
+import { Connection } from "./connection.ts";
+import type { TransportOptions } from "./transport-options.ts";
 
 /** After what time connecting is tried again, in milliseconds. */
 const RECONNECT_MS = 1_000;
 
-/** How often a silent connection with calls is asked whether it is still there, in milliseconds. */
-const PING_INTERVAL_MS = 30_000;
-
-const PATIENT = { signals: [], deadline: Number.POSITIVE_INFINITY };
-
 /** An address of the service, with a connection of its own. */
 export class Replica {
+  readonly #authority: string;
+  readonly #sessionOptions: SecureClientSessionOptions;
   readonly #transport: Transport;
-  readonly #connection: Http2SessionManager;
+  /** Those that have not closed. All but the latest have been told to go, and have calls that go on. */
+  readonly #connections = new Set<Connection>();
+  #latest: Connection | undefined;
   #reaching: Promise<Transport> | undefined;
   #failedAt = Number.NEGATIVE_INFINITY;
+  #closed: Error | undefined;
 
   /** Set when it was not reached, or not soon. Calls do not wait for it then, if there is another. */
   isDoubtful = false;
@@ -30,18 +27,24 @@ export class Replica {
     // The name stays what it is, for certificates and for `:authority`: only where it leads to is known.
     const lookup = (_host: string, { all }: { all?: boolean }, done: (...result: unknown[]) => void) =>
       all === true ? done(null, [{ address, family }]) : done(null, address, family);
-    const sessionOptions = { ...nodeOptions, lookup } as ConstructorParameters<typeof Http2SessionManager>[2];
-    this.#connection = new Http2SessionManager(baseUrl, { pingIntervalMs: PING_INTERVAL_MS }, sessionOptions);
+    this.#authority = new URL(baseUrl).origin;
+    this.#sessionOptions = { ...nodeOptions, lookup } as SecureClientSessionOptions;
     this.#transport = createGrpcTransport({
       baseUrl,
-      sessionManager: confirmed(this.#connection, () => this.#doubt()),
+      sessionManager: {
+        authority: this.#authority,
+        request: async (method, path, headers, options) =>
+          // Calls come when it has been reached.
+          (this.#latest as Connection).request({ ...headers, ":method": method, ":path": path }, options),
+        notifyResponseByteRead: () => {},
+      },
       ...(interceptors !== undefined && { interceptors }),
     });
   }
 
-  /** Whether it has calls. */
-  get isBusy(): boolean {
-    return this.#connection.state() === "open";
+  /** Whether it has a connection, or is about to. */
+  get isConnected(): boolean {
+    return this.#connections.size > 0;
   }
 
   /** Whether it is time to find out if it can be reached. */
@@ -57,27 +60,30 @@ export class Replica {
     return this.#reaching;
   }
 
-  /** Closes the connection, and ends the calls on it with the reason. */
+  /** Closes its connections for good, and ends the calls on them with the reason. */
   close(reason: Error): void {
-    this.#connection.abort(reason);
+    this.#closed = reason;
+    for (const connection of this.#connections) connection.destroy(reason);
   }
 
   async #reach(): Promise<Transport> {
-    if (this.isBusy) return this.#transport;
-    const state = await within(this.#connection.connect(), PATIENT, CONNECT_TIMEOUT_MS);
-    if (state !== undefined && state !== "error") {
-      this.isDoubtful = false;
-      return this.#transport;
-    }
-    this.#doubt();
-    if (state === "error") throw this.#connection.error() ?? new Error("the connection was closed at once");
-    const reason = new Error(`connecting took more than ${CONNECT_TIMEOUT_MS} ms`);
-    if (this.#connection.state() === "connecting") this.#connection.abort(reason);
-    throw reason;
+    if (!(await this.#latest?.isOpen())) await this.#connect();
+    this.isDoubtful = false;
+    return this.#transport;
   }
 
-  #doubt(): void {
-    this.isDoubtful = true;
-    this.#failedAt = performance.now();
+  async #connect(): Promise<void> {
+    if (this.#closed !== undefined) throw this.#closed;
+    const connection = new Connection(this.#authority, this.#sessionOptions);
+    this.#connections.add(connection);
+    connection.onClose(() => this.#connections.delete(connection));
+    this.#latest = connection;
+    try {
+      await connection.confirmed;
+    } catch (error) {
+      this.isDoubtful = true;
+      this.#failedAt = performance.now();
+      throw error;
+    }
   }
 }

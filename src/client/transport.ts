@@ -1,24 +1,11 @@
-import type { LookupAddress } from "node:dns";
 import { lookup } from "node:dns/promises";
-import type { SecureContextOptions } from "node:tls";
-import { Code, ConnectError, type Interceptor, type Transport } from "@connectrpc/connect";
+import { Code, ConnectError, type Transport } from "@connectrpc/connect";
 import { Addresses } from "./addresses.ts";
 import { judgeLostConnection } from "./lost-connection.ts";
+import type { TransportOptions } from "./transport-options.ts";
 import { isUnprocessed } from "./unprocessed.ts";
 
-export interface TransportOptions {
-  /**
-   * Where Parley is, such as `http://parley-headless:8080`. Every address that the name has gets calls in turn: that of a
-   * headless service of Kubernetes has the addresses of all replicas.
-   */
-  readonly baseUrl: string;
-  /** Run for each call, and anew each time that it is sent. */
-  readonly interceptors?: Interceptor[];
-  /** For TLS: authorities, a client certificate. */
-  readonly nodeOptions?: SecureContextOptions;
-  /** Finds the addresses of a name. Unset: `lookup` of `node:dns`. */
-  readonly lookup?: (host: string) => Promise<readonly LookupAddress[]>;
-}
+export type { TransportOptions };
 
 /** How often a call is sent at the most, the first time included. */
 const MAX_ATTEMPTS = 5;

@@ -3,18 +3,14 @@ import { ConnectError } from "@connectrpc/connect";
 /** Errors of Node at requests on a connection that takes none any more. */
 const CONNECTION_IS_CLOSING = new Set(["ERR_HTTP2_GOAWAY_SESSION", "ERR_HTTP2_INVALID_SESSION"]);
 
-/** Why a call was not sent. */
-export class UnprocessedError extends Error {}
-
 /**
- * Whether a call has failed without having been processed: there was no connection to send it on, or its stream was refused,
- * or came after the last one of a connection that was about to close (RFC 9113, 8.7). Connect tells such failures as
+ * Whether a call has failed without having been processed: its connection has ended before it was sent, or its stream was
+ * refused, or came after the last one of a connection that was about to close (RFC 9113, 8.7). Connect tells such failures as
  * INTERNAL or UNAVAILABLE, depending on who has noticed first.
  */
 export function isUnprocessed(error: unknown): boolean {
   for (let reason = error; reason instanceof Error; reason = reason.cause) {
-    const { code, syscall } = reason as NodeJS.ErrnoException;
-    if (syscall === "connect" || reason instanceof UnprocessedError) return true;
+    const { code } = reason as NodeJS.ErrnoException;
     if (typeof code === "string" && CONNECTION_IS_CLOSING.has(code)) return true;
     const isOfNode = code === "ERR_HTTP2_STREAM_ERROR" || isOfConnect(reason);
     if (isOfNode && reason.message.includes("REFUSED_STREAM")) return true;

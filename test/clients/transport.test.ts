@@ -7,7 +7,7 @@ import { describe, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { create, toBinary } from "@bufbuild/protobuf";
-import { Code, type ConnectError, createClient } from "@connectrpc/connect";
+import { Code, type ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
 import { Health, HealthCheckResponseSchema } from "../../gen/grpc/health/v1/health_pb.js";
 import { ServerReflection } from "../../gen/grpc/reflection/v1/reflection_pb.js";
 import { ChatService } from "../../gen/parley/v1/chat_service_pb.js";
@@ -75,6 +75,25 @@ async function startSilent(host: string, port: number) {
   };
 }
 
+/** A listener that takes connections, and says nothing. */
+async function startMute(host: string, port: number, onSocket: (socket: Socket) => void = () => {}) {
+  const sockets: Socket[] = [];
+  const server = createNetServer((socket) => {
+    sockets.push(socket.on("error", () => {}));
+    onSocket(socket);
+  });
+  server.listen(port, host);
+  await once(server, "listening");
+  return {
+    sockets,
+    [Symbol.asyncDispose]: async () => {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+      await once(server, "close");
+    },
+  };
+}
+
 /** A transport to addresses, whatever they are at the time of a look-up. */
 function transportTo(port: number, addresses: () => readonly string[], more: Partial<TransportOptions> = {}) {
   const lookup = async () => addresses().map((address) => ({ address, family: 4 }));
@@ -104,11 +123,22 @@ describe("the TypeScript client", PATIENCE, () => {
   test("has no call wait for an address that does not answer while there is another", async () => {
     await using one = await startFake("127.0.0.1");
     await using _ = await startSilent("127.0.0.2", one.port);
-    using transport = transportTo(one.port, () => ["127.0.0.2", "127.0.0.1"]);
+    await using mute = await startMute("127.0.0.3", one.port);
+    using transport = transportTo(one.port, () => ["127.0.0.3", "127.0.0.2", "127.0.0.1"]);
     const client = createClient(Health, transport);
     // Less than connecting may take, which is 3 s.
     for (let calls = 0; calls < 24; calls++) await client.check({}, { timeoutMs: 2_500 });
     assert.equal(one.streams, 24);
+    assert.ok(mute.sockets.length > 0);
+  });
+
+  test("does not wait again and again for an address that takes connections, and says nothing", async () => {
+    await using one = await startFake("127.0.0.1");
+    await using mute = await startMute("127.0.0.2", one.port);
+    using transport = transportTo(one.port, () => ["127.0.0.2", "127.0.0.1"]);
+    const client = createClient(Health, transport);
+    // It is tried again by the way, and no call waits for that as long as connecting may take, which is 3 s.
+    while (mute.sockets.length < 2) await client.check({}, { timeoutMs: 2_500 });
   });
 
   test("sends a call again whose connection has ended, or hangs, before the other side has said anything", async () => {
@@ -120,19 +150,11 @@ describe("the TypeScript client", PATIENCE, () => {
     ];
     await using one = await startFake("127.0.0.1");
     for (const end of ends) {
-      const sockets: Socket[] = [];
-      const mute = createNetServer((socket) => {
-        sockets.push(socket.on("error", () => {}));
-        end(socket);
-      });
-      mute.listen(one.port, "127.0.0.2");
-      await once(mute, "listening");
+      await using mute = await startMute("127.0.0.2", one.port, end);
       using transport = transportTo(one.port, () => ["127.0.0.2", "127.0.0.1"]);
       const client = createClient(Health, transport);
       await Promise.all(Array.from({ length: 20 }, () => client.check({})));
-      assert.ok(sockets.length > 0);
-      mute.close();
-      for (const socket of sockets) socket.destroy();
+      assert.ok(mute.sockets.length > 0);
     }
   });
 
@@ -161,11 +183,13 @@ describe("the TypeScript client", PATIENCE, () => {
     assert.ok(two.streams >= 1);
   });
 
-  test("says UNAVAILABLE when no address can be reached, when there is none, and when the name is not known", async () => {
+  test("says UNAVAILABLE when no address can be reached or answers, when there is none, and when the name is not known", async () => {
     const unreachable = await startFake("127.0.0.1");
     await unreachable[Symbol.asyncDispose]();
+    await using _ = await startMute("127.0.0.2", unreachable.port);
     const lookups: TransportOptions["lookup"][] = [
       async () => [{ address: "127.0.0.1", family: 4 }],
+      async () => [{ address: "127.0.0.2", family: 4 }],
       async () => [],
       async () => Promise.reject(new Error("ENOTFOUND")),
     ];
@@ -192,7 +216,7 @@ describe("the TypeScript client", PATIENCE, () => {
 
     await using always = await startFake("127.0.0.1", 0, refuse(Number.POSITIVE_INFINITY));
     using transport = transportTo(always.port, () => ["127.0.0.1"]);
-    await assert.rejects(createClient(Health, transport).check({}));
+    await assert.rejects(createClient(Health, transport).check({}), codeIs(Code.Unavailable));
     assert.equal(always.streams, 5);
   });
 
@@ -344,6 +368,24 @@ describe("the TypeScript client", PATIENCE, () => {
     await setImmediate();
     other[Symbol.dispose]();
     await assert.rejects(connecting, codeIs(Code.Canceled));
+    assert.equal(server.streams, 0);
+  });
+
+  test("sends no call to anybody when it was closed while an interceptor of the call was at work", async () => {
+    await using server = await startFake("127.0.0.1");
+    const begun = Promise.withResolvers<void>();
+    const closed = Promise.withResolvers<void>();
+    const interceptor: Interceptor = (next) => async (request) => {
+      begun.resolve();
+      await closed.promise;
+      return await next(request);
+    };
+    const transport = transportTo(server.port, () => ["127.0.0.1"], { interceptors: [interceptor] });
+    const call = createClient(Health, transport).check({});
+    await begun.promise;
+    transport[Symbol.dispose]();
+    closed.resolve();
+    await assert.rejects(call, codeIs(Code.Canceled));
     assert.equal(server.streams, 0);
   });
 });
