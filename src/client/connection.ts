@@ -51,6 +51,10 @@ export class Connection {
       session.unref();
       resolve();
     });
+    // Node closes it with the last call, but waits for the other side to do so when there is none.
+    session.once("goaway", () => {
+      if (this.#streams === 0) session.destroy();
+    });
     session.setTimeout(IDLE_TIMEOUT_MS);
     session.on("timeout", () => {
       if (this.#streams === 0) session.close();
