@@ -27,10 +27,16 @@ export function guardSession(session: ServerHttp2Session, limits: SessionLimits)
   const close = () => closeSession(session, keepAliveMs);
   let streams = 0;
   let isOld = false;
+  // Node's own timer of a session outlives it, and keeps it in memory until then.
+  const idle = setTimeout(() => {
+    if (streams === 0) close();
+  }, idleTimeoutMs).unref();
   session.on("stream", (stream) => {
     streams++;
     stream.once("close", () => {
-      if (--streams === 0 && isOld) close();
+      if (--streams > 0) return;
+      if (isOld) close();
+      idle.refresh();
     });
   });
   const letGo = () => {
@@ -39,12 +45,6 @@ export function guardSession(session: ServerHttp2Session, limits: SessionLimits)
     // Not closed yet: its streams may go on for hours, in which PINGs must find out whether the peer is still there.
     else session.goaway();
   };
-  session.setTimeout(idleTimeoutMs);
-  session.on("timeout", () => {
-    if (streams === 0) close();
-    // The timer has ended, and begins anew only when it is told to.
-    else session.setTimeout(idleTimeoutMs);
-  });
   session.on("error", () => {
     // Reported on the streams of the session, too. The session closes by itself.
   });
@@ -52,6 +52,7 @@ export function guardSession(session: ServerHttp2Session, limits: SessionLimits)
   let pings = 0;
   let settings = 0;
   const count = (seen: number, limit: number) => {
+    idle.refresh();
     if (seen <= limit || session.destroyed) return;
     session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM);
     session.destroy();
@@ -66,6 +67,7 @@ export function guardSession(session: ServerHttp2Session, limits: SessionLimits)
   const keepAlive = setInterval(() => askForLife(session, keepAliveMs), keepAliveMs).unref();
   const age = connectionAgeMs === 0 ? undefined : setTimeout(letGo, jittered(connectionAgeMs)).unref();
   session.once("close", () => {
+    clearTimeout(idle);
     clearInterval(window);
     clearInterval(keepAlive);
     clearTimeout(age);
