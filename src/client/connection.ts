@@ -23,6 +23,7 @@ const IDLE_TIMEOUT_MS = 15 * 60_000;
 /** An HTTP/2 connection, which takes calls until it is told to go. It keeps the process alive while it has calls. */
 export class Connection {
   readonly #session: ClientHttp2Session;
+  readonly #idle: NodeJS.Timeout;
   #streams = 0;
   /** When the other side was last heard, by `performance.now()`. */
   #heardAt = Number.NEGATIVE_INFINITY;
@@ -42,6 +43,10 @@ export class Connection {
       () => this.destroy(new Error(`connecting took more than ${CONNECT_TIMEOUT_MS} ms`)),
       CONNECT_TIMEOUT_MS,
     );
+    // Node's own timer of a session outlives it, and keeps it in memory until then.
+    this.#idle = setTimeout(() => {
+      if (this.#streams === 0) session.close();
+    }, IDLE_TIMEOUT_MS).unref();
     const keepAlive = setInterval(() => {
       if (this.#streams > 0) void this.#ping();
     }, PING_INTERVAL_MS).unref();
@@ -55,15 +60,11 @@ export class Connection {
     session.once("goaway", () => {
       if (this.#streams === 0) session.destroy();
     });
-    session.setTimeout(IDLE_TIMEOUT_MS);
-    session.on("timeout", () => {
-      if (this.#streams === 0) session.close();
-      else session.setTimeout(IDLE_TIMEOUT_MS);
-    });
     // Reported on the streams of the session, too.
     session.on("error", reject);
     session.once("close", () => {
       clearTimeout(connecting);
+      clearTimeout(this.#idle);
       clearInterval(keepAlive);
       reject(new Error("the connection was closed at once"));
     });
@@ -84,7 +85,9 @@ export class Connection {
     });
     if (++this.#streams === 1) session.ref();
     stream.once("close", () => {
-      if (--this.#streams === 0) session.unref();
+      if (--this.#streams > 0) return;
+      session.unref();
+      this.#idle.refresh();
     });
     return stream;
   }
