@@ -3,6 +3,8 @@ import { once } from "node:events";
 import { constants } from "node:http2";
 import { connect, type Socket } from "node:net";
 import { describe, test } from "node:test";
+import { setImmediate as turn } from "node:timers/promises";
+import { queryObjects } from "node:v8";
 import { brotliCompressSync, gzipSync } from "node:zlib";
 import type { Script } from "../../src/simulator/simulator.ts";
 import { ACK, chatHeader, END_HEADERS, END_STREAM, errorsOf, FRAME, framesOf, HELLO } from "../support/frames.ts";
@@ -320,6 +322,26 @@ describe("idleTime", PATIENCE, () => {
     service.simulator.open("open");
     assert.equal(outcomeOf(await reply), undefined);
     await once(session, "close");
+  });
+
+  test("over HTTP/2, a connection that has closed is not kept in memory for the rest of it", async () => {
+    await using service = await startWith({ idleTime: 86_400_000 });
+    const openAndClose = async (times: number) => {
+      for (let connections = 0; connections < times; connections++) {
+        const session = openHttp2(service.url);
+        await once(session, "remoteSettings");
+        session.close();
+        await once(session, "close");
+      }
+      while (service.server.connections > 0) await turn();
+    };
+    const Timer = setTimeout(() => {}, 0).constructor;
+    const timers = () => queryObjects(Timer as Parameters<typeof queryObjects>[0], { format: "count" });
+    await openAndClose(20);
+    const before = timers();
+    await openAndClose(200);
+    const after = timers();
+    assert.ok(after < before + 100, `${before} timers, and then ${after}`);
   });
 });
 
