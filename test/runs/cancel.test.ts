@@ -168,7 +168,7 @@ async function assertOver(phase: Phase, { service, tools, agents }: Scene, runId
   return seen;
 }
 
-describe("a run that is cancelled stops at once", { concurrency: true }, () => {
+describe("a run that is cancelled stops at once", { concurrency: 4 }, () => {
   for (const [name, phase] of Object.entries(phases)) {
     test(`${name}: its caller cancels the call`, async () => {
       await using s = await scene(phase);
