@@ -1,5 +1,6 @@
 import type { LookupAddress } from "node:dns";
 import { createSimulator, type Simulator } from "../../src/simulator/simulator.ts";
+import { freePort } from "../support/free-port.ts";
 import { type ServiceProcess, startServiceProcess } from "../support/process.ts";
 
 /** Several processes of the service, each at an address of its own, as the replicas behind a headless service are. */
@@ -43,15 +44,14 @@ export async function startFleet(
   starting.defer(async () => {
     for (const replica of replicas.values()) await replica[Symbol.asyncDispose]();
   });
-  const start = async (host: string, port: number) => {
+  const port = await freePort();
+  const start = async (host: string) => {
     const env = { ANTHROPIC_BASE_URL: simulator.url, PORT: String(port) };
     const replica = await startServiceProcess(env, { ...config, server: { ...config.server, host } });
     replicas.set(host, replica);
     return replica;
   };
-  const [first = "", ...others] = addresses;
-  const { port } = await start(first, 0);
-  for (const host of others) await start(host, port);
+  for (const host of addresses) await start(host);
   const running = starting.move();
   return {
     simulator,
@@ -63,7 +63,7 @@ export async function startFleet(
       for (const [host, replica] of [...replicas]) {
         replica.child.kill("SIGTERM");
         codes.push(await replica.exit);
-        const next = await start(host, port);
+        const next = await start(host);
         await next.line(({ msg, code }) => msg === "call" && code === "OK");
       }
       return codes;

@@ -2,18 +2,13 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { Code } from "@connectrpc/connect";
 import type { ToolResult } from "../../../src/tools/tool.ts";
+import { freePort } from "../../support/free-port.ts";
 import { contextOf, jsonOf, openTools, startService, type TestService, toolError } from "./service.ts";
 
 const stock = { sku: "TENT-2P", name: "Tent for two", levels: [{ warehouseId: "north", available: 4, reserved: 1 }] };
 const handlers = { GetStock: () => stock };
 const input = '{"sku":"TENT-2P"}';
 const reserve = JSON.stringify({ orderId: "o-1", lines: [{ sku: "TENT-2P", warehouseId: "north", quantity: 2 }] });
-
-/** A port that nothing listens at. */
-async function freePort(): Promise<number> {
-  await using service = await startService({});
-  return service.port;
-}
 
 describe("the connection to a service", { concurrency: true, timeout: 60_000 }, () => {
   test("that is not there makes calls fail, without the address", async () => {
