@@ -9,6 +9,12 @@ export interface Outcome {
   readonly failures: Readonly<Record<string, number>>;
 }
 
+/** Whether rollouts are tried for as long as they were promised to go well, or just once. */
+export const IS_LONG = process.env.LONG_TESTS === "1";
+
+/** Why they are not tried; false: they are. `.ci/run` tries them by themselves. */
+export const TRIED_APART = process.env.CI_TOOLS === "1" && !IS_LONG && "CI tries it by itself";
+
 const STREAMS = 100;
 const CALLS_A_SECOND = 100;
 /** As many as are made in a second: a call takes far less, unless the machine cannot keep up. */
