@@ -1,5 +1,5 @@
 import { Code, ConnectError } from "@connectrpc/connect";
-import { isUnprocessed } from "./unprocessed.ts";
+import { isStreamReset, isUnprocessed } from "./unprocessed.ts";
 
 /**
  * The failure of a call, which is UNAVAILABLE when its connection was lost, or took it no more, as clients of gRPC tell it.
@@ -8,7 +8,7 @@ import { isUnprocessed } from "./unprocessed.ts";
 export function judgeLostConnection(error: unknown): unknown {
   if (isUnprocessed(error)) return unavailable("no replica has taken the call", error);
   if (!(error instanceof ConnectError)) return error;
-  const isReset = error.code === Code.Canceled && error.rawMessage.startsWith("http/2 stream closed with error code");
+  const isReset = error.code === Code.Canceled && isStreamReset(error);
   const { code } = (error.cause ?? {}) as NodeJS.ErrnoException;
   const isBroken = (error.code === Code.Aborted && code !== undefined) || code === "ERR_HTTP2_SESSION_ERROR";
   return isReset || isBroken ? unavailable("the connection to the replica was lost", error) : error;

@@ -12,13 +12,13 @@ export function isUnprocessed(error: unknown): boolean {
   for (let reason = error; reason instanceof Error; reason = reason.cause) {
     const { code } = reason as NodeJS.ErrnoException;
     if (typeof code === "string" && CONNECTION_IS_CLOSING.has(code)) return true;
-    const isOfNode = code === "ERR_HTTP2_STREAM_ERROR" || isOfConnect(reason);
+    const isOfNode = code === "ERR_HTTP2_STREAM_ERROR" || isStreamReset(reason);
     if (isOfNode && reason.message.includes("REFUSED_STREAM")) return true;
   }
   return false;
 }
 
 /** What Connect says of a stream that was reset. What a server has said has a header or details. */
-function isOfConnect(reason: Error): boolean {
+export function isStreamReset(reason: Error): boolean {
   return reason instanceof ConnectError && reason.rawMessage.startsWith("http/2 stream closed with error code");
 }

@@ -63,8 +63,25 @@ export async function failureOf(caller: Caller, input: typeof chat): Promise<Tol
   throw new Error("the call succeeded");
 }
 
+/** Asserts that callers of all URLs are told the same of a failure. */
+export async function assertToldAlike(
+  simulator: Simulator,
+  callerOf: (url: string) => Caller,
+  urls: readonly string[],
+  failure: Failure,
+): Promise<void> {
+  simulator.run({ steps: failure.step === undefined ? [] : [{ ...failure.step, times: urls.length }] });
+  const [first, ...others] = await Promise.all(
+    urls.map(async (url) => {
+      using caller = callerOf(url);
+      return await lastingFailureOf(caller, failure);
+    }),
+  );
+  for (const other of others) assert.deepEqual(first, other);
+}
+
 /** What the error of a call tells that is the same each time that it happens. */
-export async function lastingFailureOf(caller: Caller, { step, messages = chat.messages }: Failure) {
+async function lastingFailureOf(caller: Caller, { step, messages = chat.messages }: Failure) {
   const { requestInfo, errorInfo, ...told } = await failureOf(caller, { messages });
   assert.ok(requestInfo);
   const { upstreamRequestId, ...metadata } = errorInfo?.metadata ?? {};

@@ -4,12 +4,12 @@ import { createSimulator, type Simulator } from "../../src/simulator/simulator.t
 import { type ServiceProcess, startServiceProcess } from "../support/process.ts";
 import { callers } from "./callers.ts";
 import {
+  assertToldAlike,
   BEFORE_TEXT,
   chat,
   codeOf,
   failureOf,
   failures,
-  lastingFailureOf,
   phases,
   requestOf,
   respond,
@@ -97,14 +97,7 @@ describe("behind Envoy with the guide's configuration", { skip: missingEnvoy(), 
 
       for (const [what, failure] of Object.entries(failures)) {
         test(`a call tells as much of ${what} as without Envoy, with ${name}`, async () => {
-          simulator.run({ steps: failure.step === undefined ? [] : [{ ...failure.step, times: 2 }] });
-          const [through, direct] = await Promise.all(
-            [envoy.url, service.url].map(async (url) => {
-              using caller = callerOf(url);
-              return await lastingFailureOf(caller, failure);
-            }),
-          );
-          assert.deepEqual(through, direct);
+          await assertToldAlike(simulator, callerOf, [envoy.url, service.url], failure);
         });
       }
 

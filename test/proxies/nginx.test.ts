@@ -13,13 +13,13 @@ import { trust } from "../support/tls.ts";
 import { envelope, openHttp2, sendHttp2 } from "../support/wire.ts";
 import { type Caller, callers, callWithConnect, callWithGrpcJs } from "./callers.ts";
 import {
+  assertToldAlike,
   BEFORE_TEXT,
   chat,
   chatOf,
   codeOf,
   failureOf,
   failures,
-  lastingFailureOf,
   phases,
   requestOf,
   respond,
@@ -102,14 +102,7 @@ describe("behind nginx with the chart's settings", { skip: missingNginx() || mis
 
     for (const [what, failure] of Object.entries(failures)) {
       test(`a call tells as much of ${what} as without nginx, with ${name}`, async () => {
-        simulator.run({ steps: failure.step === undefined ? [] : [{ ...failure.step, times: 2 }] });
-        const [through, direct] = await Promise.all(
-          [nginx.url, service.url].map(async (url) => {
-            using caller = callerOf(url);
-            return await lastingFailureOf(caller, failure);
-          }),
-        );
-        assert.deepEqual(through, direct);
+        await assertToldAlike(simulator, callerOf, [nginx.url, service.url], failure);
       });
     }
 
